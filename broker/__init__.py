@@ -1,0 +1,1 @@
+"""Telemetry enters here: the MQTT broker, device authentication, ingest, triggers."""

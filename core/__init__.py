@@ -1,0 +1,1 @@
+"""Shared by every process: settings, database, the automation language, Temporal names."""

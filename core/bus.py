@@ -1,0 +1,30 @@
+"""Valkey channels: notifications only. Losing one never loses data; the database is the record."""
+
+from uuid import UUID
+
+TRIGGERS_CHANGED = "iotlinker:triggers-changed"
+"""Payload: tenant id. Brokers reload the telemetry triggers."""
+
+OUTBOX = "iotlinker:outbox"
+"""Payload: empty. The relay looks for trigger_outbox rows at once instead of at its next poll."""
+
+DEVICE_DOWN = "iotlinker:device-down"
+"""Payload: device id. The broker that holds its connection sends pending commands and twin."""
+
+DEVICE_DISCONNECT = "iotlinker:device-disconnect"
+"""Payload: device id. Its credentials changed; the broker drops the connection and forgets it."""
+
+
+def telemetry(device_id: UUID | str) -> str:
+    """Payload: JSON array of `{"device_id", "timestamp", "metrics"}`, published after commit."""
+    return f"iotlinker:telemetry:{device_id}"
+
+
+def command_answered(command_id: UUID | str) -> str:
+    """Payload: empty. The response of this command is committed."""
+    return f"iotlinker:command:{command_id}"
+
+
+def dashboard(tenant_id: UUID | str) -> str:
+    """Payload: JSON `{"type", …}` — run, alert and presence events of one tenant."""
+    return f"iotlinker:dashboard:{tenant_id}"

@@ -1,0 +1,69 @@
+"""Every table, a file per domain. Importing this package fills `SQLModel.metadata`."""
+
+from core.db.tables.alerts import Alert, AlertInstance, NotificationChannel
+from core.db.tables.analytics import Anomaly, Prediction
+from core.db.tables.audit import AuditEntry
+from core.db.tables.automation import (
+    TriggerOutbox,
+    TriggerState,
+    Workflow,
+    WorkflowExecution,
+    WorkflowStepRun,
+    WorkflowVersion,
+)
+from core.db.tables.devices import (
+    Device,
+    DeviceAttributes,
+    DeviceCommand,
+    DeviceCredential,
+    DeviceEvent,
+    DeviceProfile,
+)
+from core.db.tables.identity import (
+    Organization,
+    Permission,
+    Role,
+    RolePermission,
+    Tenant,
+    User,
+    UserRole,
+    UserSession,
+)
+from core.db.tables.telemetry import DeadLetter, LatestTelemetry, MetricList, Telemetry
+from core.db.tables.webhooks import Webhook, WebhookAttempt, WebhookDelivery
+
+__all__ = [
+    "Alert",
+    "AlertInstance",
+    "Anomaly",
+    "AuditEntry",
+    "DeadLetter",
+    "Device",
+    "DeviceAttributes",
+    "DeviceCommand",
+    "DeviceCredential",
+    "DeviceEvent",
+    "DeviceProfile",
+    "LatestTelemetry",
+    "MetricList",
+    "NotificationChannel",
+    "Organization",
+    "Permission",
+    "Prediction",
+    "Role",
+    "RolePermission",
+    "Telemetry",
+    "Tenant",
+    "TriggerOutbox",
+    "TriggerState",
+    "User",
+    "UserRole",
+    "UserSession",
+    "Webhook",
+    "WebhookAttempt",
+    "WebhookDelivery",
+    "Workflow",
+    "WorkflowExecution",
+    "WorkflowStepRun",
+    "WorkflowVersion",
+]

@@ -1,0 +1,160 @@
+"""The fleet: profiles, devices, credentials, twins, commands, events."""
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlmodel import Field
+
+from core.db.columns import (
+    UUID,
+    Document,
+    Instant,
+    Table,
+    document,
+    moment,
+    reference,
+    tenant_key,
+    uuid_key,
+)
+
+
+class DeviceProfile(Table, table=True):
+    """What devices of one type have in common (`type` in the API).
+
+    `configuration` holds `desired` (the twin's first desired state), `metrics` (name → unit,
+    range) and `prediction` (`cycle_hours`: duration of one measurement cycle in hours).
+    """
+
+    __tablename__ = "device_profiles"
+    __table_args__ = (sa.UniqueConstraint("tenant_id", "name"),)
+
+    id: UUID = uuid_key()
+    tenant_id: UUID = tenant_key()
+    name: str = Field(max_length=100)
+    description: str = Field(default="", max_length=500)
+    configuration: Document = document()
+    created_at: Instant = moment(now=True)
+
+
+class Device(Table, table=True):
+    """One device.
+
+    Attributes:
+        status: online, offline, warning or error.
+        lifecycle: registered, pending (waits for its first connection), active, expired (never
+            connected in time), or decommissioned.
+    """
+
+    __tablename__ = "devices"
+    __table_args__ = (
+        sa.CheckConstraint("status in ('online', 'offline', 'warning', 'error')", "status"),
+        sa.CheckConstraint(
+            "lifecycle in ('registered', 'pending', 'active', 'expired', 'decommissioned')",
+            "lifecycle",
+        ),
+        sa.UniqueConstraint("tenant_id", "name"),
+        sa.Index("ix_devices_metadata", "metadata", postgresql_using="gin"),
+        sa.Index("ix_devices_tenant_status", "tenant_id", "status"),
+    )
+
+    id: UUID = uuid_key()
+    tenant_id: UUID = tenant_key()
+    profile_id: UUID = reference("device_profiles.id", ondelete="RESTRICT")
+    name: str = Field(max_length=255)
+    status: str = Field(default="offline", sa_column_kwargs={"server_default": "offline"})
+    lifecycle: str = Field(default="registered", sa_column_kwargs={"server_default": "registered"})
+    location: Document | None = document(None)
+    # `metadata` is SQLModel's own attribute, hence the other name in Python.
+    labels: Document = Field(
+        default_factory=dict,
+        sa_column=sa.Column(
+            "metadata",
+            JSONB,
+            nullable=False,
+            server_default=sa.text("'{}'"),
+        ),
+    )
+    configuration: Document = document()
+    last_seen: Instant = moment()
+    connected_at: Instant = moment()
+    activated_at: Instant = moment()
+    created_at: Instant = moment(now=True)
+    updated_at: Instant = moment(now=True)
+
+
+class DeviceCredential(Table, table=True):
+    """A key a device signs in with: random and long, so a SHA-256 of it is stored.
+
+    MQTT: username = device id, password = key; or username = key alone (ThingsBoard's way).
+    """
+
+    __tablename__ = "device_credentials"
+
+    id: UUID = uuid_key()
+    tenant_id: UUID = tenant_key()
+    device_id: UUID = reference("devices.id")
+    key_sha256: bytes = Field(sa_type=sa.LargeBinary, unique=True)
+    created_at: Instant = moment(now=True)
+    expires_at: Instant = moment()
+    revoked_at: Instant = moment()
+
+
+class DeviceAttributes(Table, table=True):
+    """The device twin: what is wanted of the device, what it reports; versions count changes."""
+
+    __tablename__ = "device_attributes"
+
+    device_id: UUID = reference("devices.id", primary_key=True, index=False)
+    tenant_id: UUID = tenant_key()
+    desired: Document = document()
+    desired_version: int = Field(default=0, sa_column_kwargs={"server_default": "0"})
+    desired_at: Instant = moment()
+    reported: Document = document()
+    reported_version: int = Field(default=0, sa_column_kwargs={"server_default": "0"})
+    reported_at: Instant = moment()
+
+
+class DeviceCommand(Table, table=True):
+    """A command to one device and its answer; the record from which the broker delivers.
+
+    Attributes:
+        status: pending, sent (handed to the connection), answered, or expired.
+    """
+
+    __tablename__ = "device_commands"
+    __table_args__ = (
+        sa.CheckConstraint("status in ('pending', 'sent', 'answered', 'expired')", "status"),
+        sa.Index(
+            "ix_device_commands_open",
+            "device_id",
+            postgresql_where=sa.text("status in ('pending', 'sent')"),
+        ),
+    )
+
+    id: UUID = uuid_key()
+    tenant_id: UUID = tenant_key()
+    device_id: UUID = reference("devices.id")
+    name: str = Field(max_length=100)
+    payload: Document = document()
+    status: str = Field(default="pending", sa_column_kwargs={"server_default": "pending"})
+    response: Document | None = document(None)
+    created_at: Instant = moment(now=True)
+    sent_at: Instant = moment()
+    answered_at: Instant = moment()
+    expires_at: Instant = moment()
+
+
+class DeviceEvent(Table, table=True):
+    """Something that happened to a device, named: a failure, maintenance, an event it sent."""
+
+    __tablename__ = "device_events"
+    __table_args__ = (
+        sa.UniqueConstraint("device_id", "time", "name"),
+        sa.Index("ix_device_events_name", "tenant_id", "name", "time"),
+    )
+
+    id: UUID = uuid_key()
+    tenant_id: UUID = tenant_key()
+    device_id: UUID = reference("devices.id", index=False)
+    time: Instant = moment(now=True)
+    name: str = Field(max_length=100)
+    data: Document = document()

@@ -1,0 +1,1 @@
+"""The automation language: schema, validation, expressions. Pure, without I/O."""

@@ -1,0 +1,1 @@
+"""Temporal worker processes, the `iotlinker` command and the embedded stack."""

@@ -1,0 +1,1 @@
+"""Automation runs here: Temporal workflows, without any I/O import."""
