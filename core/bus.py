@@ -2,6 +2,13 @@
 
 from uuid import UUID
 
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import ExponentialBackoff
+from redis.exceptions import ConnectionError as ValkeyConnectionError
+
+from core.settings import Settings
+
 TRIGGERS_CHANGED = "iotlinker:triggers-changed"
 """Payload: tenant id. Brokers reload the telemetry triggers."""
 
@@ -28,3 +35,15 @@ def command_answered(command_id: UUID | str) -> str:
 def dashboard(tenant_id: UUID | str) -> str:
     """Payload: JSON `{"type", …}` — run, alert and presence events of one tenant."""
     return f"iotlinker:dashboard:{tenant_id}"
+
+
+def connect(settings: Settings) -> Redis:
+    """Return a client; nothing is opened before the first use. Every call has a timeout."""
+    return Redis.from_url(
+        settings.valkey_url,
+        socket_connect_timeout=5,
+        socket_timeout=10,
+        health_check_interval=15,
+        retry=Retry(ExponentialBackoff(cap=1, base=0.05), 3),
+        retry_on_error=[ValkeyConnectionError],
+    )

@@ -1,7 +1,7 @@
 """Columns that many tables share."""
 
 from datetime import datetime
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 from uuid import UUID, uuid4
 
 import sqlalchemy as sa
@@ -31,7 +31,13 @@ def tenant_key() -> Any:
     return Field(foreign_key="tenants.id", ondelete="CASCADE", index=True)
 
 
-def reference(target: str, *, ondelete: str = "CASCADE", index: bool = True, **more: Any) -> Any:
+def reference(
+    target: str,
+    *,
+    ondelete: Literal["CASCADE", "SET NULL", "RESTRICT"] = "CASCADE",
+    index: bool = True,
+    **more: Any,
+) -> Any:
     """Return a foreign key."""
     return Field(foreign_key=target, ondelete=ondelete, index=index, **more)
 
