@@ -2,10 +2,8 @@
 
 import sys
 
-import httpx
-
 from core.settings import Settings
-from workers.stack.service import Service
+from workers.stack.service import Port, Service, http_probe
 
 
 def mlflow(settings: Settings) -> Service:
@@ -13,10 +11,6 @@ def mlflow(settings: Settings) -> Service:
     # SQLAlchemy 2.1 takes plain postgresql:// for psycopg 3; named, so that it never depends on it.
     store = settings.database_url("mlflow").replace("postgresql://", "postgresql+psycopg://", 1)
     artifacts = settings.artifacts / "mlflow"
-
-    async def probe() -> None:
-        async with httpx.AsyncClient(timeout=2, trust_env=False) as client:
-            (await client.get(f"{settings.mlflow_url}/health")).raise_for_status()
 
     return Service(
         name="mlflow",
@@ -37,9 +31,10 @@ def mlflow(settings: Settings) -> Service:
             "MLFLOW_DISABLE_TELEMETRY": "true",
             "DO_NOT_TRACK": "true",
         },
-        port=settings.mlflow.port,
-        setting="IOTLINKER_MLFLOW_PORT",
+        ports=(Port(settings.mlflow.port, "IOTLINKER_MLFLOW_PORT"),),
         prepare=lambda: artifacts.mkdir(parents=True, exist_ok=True),
-        probe=probe,
-        needs=("postgres",),
+        probe=http_probe(f"{settings.mlflow_url}/health"),
+        needs=("roles",),
+        awaited=False,
+        niceness=10,  # its imports take seconds of processor time that the start needs more
     )

@@ -15,7 +15,7 @@ import asyncpg
 
 from core.errors import ConfigurationError
 from core.settings import Settings
-from workers.stack.service import Service
+from workers.stack.service import Port, Service
 
 _SYSTEM_USER = "iotlinker-postgres"
 
@@ -139,8 +139,7 @@ def postgres(settings: Settings) -> Service:
             "unix_socket_directories=",
             *options,
         ),
-        port=settings.database.port,
-        setting="IOTLINKER_DATABASE_PORT",
+        ports=(Port(settings.database.port, "IOTLINKER_DATABASE_PORT"),),
         prepare=lambda: _initialise(settings, data),
         probe=probe,
         user=_system_user(),

