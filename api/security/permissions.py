@@ -1,0 +1,102 @@
+"""Every route says who may use it; an application with a route that does not is not made."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from fastapi import params
+from fastapi.routing import iter_route_contexts
+from starlette.requests import HTTPConnection
+from starlette.routing import BaseRoute
+
+from core.errors import ConfigurationError
+
+
+@dataclass(frozen=True)
+class Public:
+    """A declaration: anybody may use this route."""
+
+    async def __call__(self) -> None:
+        """Check nothing."""
+
+
+@dataclass(frozen=True)
+class SignedIn:
+    """A declaration: any signed-in user may use this route, whatever their roles."""
+
+    async def __call__(self, connection: HTTPConnection) -> None:
+        """Check the caller's token and session.
+
+        Raises:
+            NotAuthenticatedError: There is no valid token, or its session has ended.
+        """
+        await connection.app.state.services.authenticate(connection)
+
+
+@dataclass(frozen=True)
+class Requires:
+    """A declaration: the caller needs this permission."""
+
+    permission: str
+
+    async def __call__(self, connection: HTTPConnection) -> None:
+        """Check the caller's token, session and permission.
+
+        Raises:
+            NotAuthenticatedError: There is no valid token, or its session has ended.
+            PermissionDeniedError: The caller does not have the permission.
+        """
+        caller = await connection.app.state.services.authenticate(connection)
+        caller.require(self.permission)
+
+
+@dataclass(frozen=True)
+class RequiresToSubscribe:
+    """A declaration on a WebSocket: checked for every subscription, after the first message."""
+
+    permission: str
+
+    async def __call__(self) -> None:
+        """Check nothing yet: a browser can only send its token in a message."""
+
+
+Declaration = Public | SignedIn | Requires | RequiresToSubscribe
+
+
+def requires(permission: str) -> Any:
+    """Declare the permission of a route: `dependencies=[requires("devices:read")]`."""
+    return params.Depends(Requires(permission))
+
+
+def requires_to_subscribe(permission: str) -> Any:
+    """Declare the permission of a WebSocket's subscriptions."""
+    return params.Depends(RequiresToSubscribe(permission))
+
+
+public: Any = params.Depends(Public())
+signed_in: Any = params.Depends(SignedIn())
+
+
+def declarations(routes: Sequence[BaseRoute]) -> Iterator[tuple[str, str, Declaration | None]]:
+    """Yield methods, path and declaration of every route, WebSockets included."""
+    for context in iter_route_contexts(routes):
+        route = context.original_route
+        dependencies = getattr(route, "dependencies", ())
+        found = [
+            dependency.dependency
+            for dependency in dependencies
+            if isinstance(dependency.dependency, Declaration)
+        ]
+        methods = ",".join(sorted(getattr(route, "methods", None) or ("WEBSOCKET",)))
+        yield methods, context.path or repr(route), found[0] if len(found) == 1 else None
+
+
+def refuse_undeclared(routes: Sequence[BaseRoute]) -> None:
+    """Check that every route has exactly one declaration.
+
+    Raises:
+        ConfigurationError: One does not.
+    """
+    missing = [f"{methods} {path}" for methods, path, found in declarations(routes) if not found]
+    if missing:
+        raise ConfigurationError(f"Routes without exactly one permission: {'; '.join(missing)}")
