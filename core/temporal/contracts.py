@@ -65,23 +65,39 @@ class ProvisioningInput(Contract):
     expire_after: float = 7 * 86400.0
 
 
-class BulkProvisioningInput(Contract):
-    """Provision many devices, `parallel` at a time."""
-
-    tenant_id: UUID
-    bulk_id: UUID
-    devices: list[ProvisioningInput]
-    parallel: int = 20
-
-
 class BulkProgress(Contract):
-    """Answer of the query `progress`; counts of devices."""
+    """Answer of the query `progress`; counts of devices.
+
+    Attributes:
+        pending: Not yet started, or waiting for the first connection.
+        failed: Could not be registered, or were ended from outside.
+    """
 
     total: int
     pending: int = 0
     active: int = 0
     expired: int = 0
     failed: int = 0
+
+
+class BulkProvisioningInput(Contract):
+    """Provision many devices.
+
+    Attributes:
+        parallel: Devices that are registered at the same time. Those that wait for their first
+            connection do not count: that can take days.
+        per_run: Devices started by one run before it continues as new, to bound its history.
+        progress: Carried from run to run; None in the first.
+        give_up_at: When devices that nothing was heard of count as failed; carried too.
+    """
+
+    tenant_id: UUID
+    bulk_id: UUID
+    devices: list[ProvisioningInput]
+    parallel: int = Field(default=20, ge=1)
+    per_run: int = Field(default=500, ge=1)
+    progress: BulkProgress | None = None
+    give_up_at: AwareDatetime | None = None
 
 
 class DecommissioningInput(Contract):
@@ -130,7 +146,12 @@ class TrainingResult(Contract):
 
 
 class WebhookDeliveryInput(Contract):
-    """Deliver one stored `webhook_deliveries` row until it succeeds or is given up."""
+    """Deliver one stored `webhook_deliveries` row until it succeeds or is given up.
+
+    Attributes:
+        first_attempt: Number of the run's first attempt; above 1 when the delivery is replayed.
+    """
 
     tenant_id: UUID
     delivery_id: UUID
+    first_attempt: int = 1
