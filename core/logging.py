@@ -2,17 +2,22 @@
 
 import logging
 import sys
+from typing import TextIO
 
 import structlog
 
 
-def configure_logging(process: str, *, level: int = logging.INFO) -> None:
-    """Send our own and the libraries' logs to standard error in one form.
+def configure_logging(
+    process: str, *, level: int = logging.INFO, stream: TextIO | None = None
+) -> None:
+    """Send our own and the libraries' logs to one place in one form.
 
     Args:
         process: Name that stands in every line.
         level: Lowest level that is written.
+        stream: Where to; standard error by default.
     """
+    output = stream or sys.stderr
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
@@ -22,7 +27,7 @@ def configure_logging(process: str, *, level: int = logging.INFO) -> None:
     ]
     renderer: structlog.typing.Processor = (
         structlog.dev.ConsoleRenderer()
-        if sys.stderr.isatty()
+        if output.isatty()
         else structlog.processors.JSONRenderer()
     )
     structlog.configure(
@@ -30,7 +35,7 @@ def configure_logging(process: str, *, level: int = logging.INFO) -> None:
         logger_factory=structlog.stdlib.LoggerFactory(),
         cache_logger_on_first_use=True,
     )
-    handler = logging.StreamHandler(sys.stderr)
+    handler = logging.StreamHandler(output)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,

@@ -35,15 +35,17 @@ class Backoff:
         return wait
 
 
-def rotate(log: Path, limit: int = _LOG_LIMIT) -> None:
-    """Set a log aside when it has grown past `limit` bytes; the oldest of them goes."""
-    if not log.exists() or log.stat().st_size < limit:
+def prepare_log(log: Path, limit: int = _LOG_LIMIT) -> None:
+    """Make a log for the owner's eyes; set it aside when it has grown past `limit` bytes."""
+    log.touch(mode=0o600)
+    if log.stat().st_size < limit:
         return
     for number in range(_LOGS_KEPT, 0, -1):
         older = log.with_name(f"{log.name}.{number}")
         newer = log.with_name(f"{log.name}.{number - 1}") if number > 1 else log
         if newer.exists():
             newer.replace(older)
+    log.touch(mode=0o600)
 
 
 def last_lines(log: Path, count: int = 5) -> str:
@@ -71,8 +73,7 @@ class Child:
         Raises:
             OSError: The program cannot be started.
         """
-        rotate(log)
-        log.touch(mode=0o600)
+        prepare_log(log)
         with log.open("ab") as output:
             process = await asyncio.create_subprocess_exec(
                 *service.command,

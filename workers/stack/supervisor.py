@@ -99,7 +99,8 @@ class Supervisor:
             parts=[progress.state for progress in self._progress.values()],
             addresses=addresses or {},
         )
-        self._stopping = asyncio.Event()
+        self.stopping = asyncio.Event()
+        """Set once a stop has begun."""
         self._hurry = asyncio.Event()
         self._failure: IoTLinkerError | None = None
         self._guard: asyncio.subprocess.Process | None = None
@@ -113,9 +114,9 @@ class Supervisor:
 
     def stop(self) -> None:
         """Ask for an orderly stop; asked again, kill at once."""
-        if self._stopping.is_set():
+        if self.stopping.is_set():
             self._hurry.set()
-        self._stopping.set()
+        self.stopping.set()
 
     async def run(self) -> None:
         """Run until `stop` is called.
@@ -159,7 +160,7 @@ class Supervisor:
         except (IoTLinkerError, OSError) as error:
             self._fail(part, error)
         except BaseException:
-            self._stopping.set()  # a fault of ours: the others must still be stopped in order
+            self.stopping.set()  # a fault of ours: the others must still be stopped in order
             raise
         finally:
             self._settle(progress)
@@ -177,7 +178,7 @@ class Supervisor:
                 if isinstance(error, IoTLinkerError)
                 else StartError(f"{part.name} did not start: {error}")
             )
-        self._stopping.set()
+        self.stopping.set()
 
     async def _do(self, step: Step) -> None:
         state = self._progress[step.name].state
@@ -194,7 +195,7 @@ class Supervisor:
             if await self._stops_within(0.5):
                 return
         self._became_ready(state)
-        await self._stopping.wait()
+        await self.stopping.wait()
         await self._dependents_stopped(step.name)
 
     async def _keep_running(self, service: Service) -> None:
@@ -316,7 +317,7 @@ class Supervisor:
         """Wait; True when the stop came before the seconds were over."""
         try:
             async with asyncio.timeout(seconds):
-                await self._stopping.wait()
+                await self.stopping.wait()
         except TimeoutError:
             return False
         return True
@@ -324,7 +325,7 @@ class Supervisor:
     async def _unless_stopping(self, wanted_first: Coroutine[Any, Any, Any]) -> bool:
         """Wait for the coroutine or the stop, which cancels it; True when it ended by itself."""
         wanted = asyncio.create_task(wanted_first)
-        stopping = asyncio.create_task(self._stopping.wait())
+        stopping = asyncio.create_task(self.stopping.wait())
         await asyncio.wait({wanted, stopping}, return_when=asyncio.FIRST_COMPLETED)
         stopping.cancel()
         if wanted.done():

@@ -1,0 +1,133 @@
+"""The commands and their options; each hands over to a module that does the work."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from core.temporal.names import TaskQueue
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="IoTLinker: devices' messages in, durable automations out.",
+)
+user = typer.Typer(no_args_is_help=True, help="Create and list users, reset a password.")
+migrate = typer.Typer(no_args_is_help=True, help="Bring the database schema up or down.")
+app.add_typer(user, name="user")
+app.add_typer(migrate, name="migrate")
+
+Home = Annotated[
+    Path | None,
+    typer.Option(
+        "--home",
+        envvar="IOTLINKER_HOME",
+        show_default=".iotlinker",
+        help="The folder with all state.",
+    ),
+]
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
+
+
+@app.command()
+def up(home: Home = None) -> None:
+    """Start the platform and keep it running; Ctrl-C ends all of it."""
+    from workers.cli.up import up as run
+
+    run(home)
+
+
+@app.command()
+def demo(
+    home: Home = None,
+    leave: Annotated[
+        bool, typer.Option("--exit", help="End when done: 0 when all of it held, else 1.")
+    ] = False,
+    rate: Annotated[
+        float, typer.Option(min=1, help="Messages per second of the whole fleet.")
+    ] = 400,
+) -> None:
+    """Start the platform and run its main job on NASA's turbofan engines."""
+    from workers.demo import run
+
+    run(home, leave=leave, rate=rate)
+
+
+@app.command()
+def status(
+    home: Home = None,
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+) -> None:
+    """Show what runs; exit code 1 when not all of it does."""
+    from workers.cli.control import status as run
+
+    run(home, as_json=as_json)
+
+
+@app.command()
+def down(home: Home = None) -> None:
+    """End the platform that runs in another terminal."""
+    from workers.cli.control import down as run
+
+    run(home)
+
+
+@app.command()
+def reset(home: Home = None, yes: Yes = False) -> None:
+    """Delete all state: databases, models, logs, secrets."""
+    from workers.cli.control import reset as run
+
+    run(home, yes=yes)
+
+
+@app.command()
+def api(home: Home = None) -> None:
+    """Run the HTTP API in this process."""
+    from workers.cli.processes import api as run
+
+    run(home)
+
+
+@app.command()
+def broker(home: Home = None) -> None:
+    """Run the MQTT broker in this process."""
+    from workers.cli.processes import broker as run
+
+    run(home)
+
+
+@app.command()
+def worker(
+    queues: Annotated[
+        list[TaskQueue] | None, typer.Argument(help="Task queues; all when none is named.")
+    ] = None,
+    home: Home = None,
+) -> None:
+    """Run a Temporal worker in this process."""
+    from workers.cli.processes import worker as run
+
+    run(home, queues or list(TaskQueue))
+
+
+@migrate.command("up")
+def migrate_up(
+    revision: Annotated[str, typer.Argument(help="Where to.")] = "head", home: Home = None
+) -> None:
+    """Create missing roles and bring the schema up."""
+    from workers.cli.schema import up as run
+
+    run(home, revision)
+
+
+@migrate.command("down")
+def migrate_down(
+    revision: Annotated[str, typer.Argument(help="Where to; `base` removes every table.")],
+    home: Home = None,
+    yes: Yes = False,
+) -> None:
+    """Take the schema down; the data of removed tables is gone."""
+    from workers.cli.schema import down as run
+
+    run(home, revision, yes=yes)

@@ -1,0 +1,35 @@
+"""The platform's own processes; the supervisor and container images start them by these.
+
+Each imports its own process only: together they would take seconds.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from core.logging import configure_logging
+from core.settings import load_settings
+from core.temporal.names import TaskQueue
+
+
+def api(home: Path | None) -> None:
+    """Serve the API until a signal ends it."""
+    configure_logging("api")
+    from api.main import run
+
+    run(load_settings(home))
+
+
+def broker(home: Path | None) -> None:
+    """Serve MQTT until a signal ends it."""
+    configure_logging("broker")
+    from broker.main import run
+
+    run(load_settings(home))
+
+
+def worker(home: Path | None, queues: Sequence[TaskQueue]) -> None:
+    """Work on task queues until a signal ends it."""
+    configure_logging("worker-" + "+".join(queues))
+    from workers.worker import run
+
+    run(load_settings(home), queues)
