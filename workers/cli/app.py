@@ -111,6 +111,42 @@ def worker(
     run(home, queues or list(TaskQueue))
 
 
+@user.command("create")
+def user_create(
+    email: Annotated[str, typer.Argument(help="Whom to create.")],
+    tenant: Annotated[str, typer.Option(help="Its tenant, made if it is new.")] = "Default tenant",
+    subdomain: Annotated[
+        str, typer.Option(help="The tenant's short name, which identifies it.")
+    ] = "default",
+    organization: Annotated[
+        str, typer.Option(help="Owner of a new tenant.")
+    ] = "Default organization",
+    home: Home = None,
+) -> None:
+    """Create an administrator of a tenant and print the password once."""
+    from workers.cli.users import create as run
+
+    run(home, email, organization=organization, tenant=tenant, subdomain=subdomain)
+
+
+@user.command("list")
+def user_list(home: Home = None) -> None:
+    """List the users of all tenants."""
+    from workers.cli.users import list_users as run
+
+    run(home)
+
+
+@user.command("reset-password")
+def user_reset_password(
+    email: Annotated[str, typer.Argument(help="Whose password.")], home: Home = None
+) -> None:
+    """Give a user a new password, print it once, and end their sessions."""
+    from workers.cli.users import reset as run
+
+    run(home, email)
+
+
 @migrate.command("up")
 def migrate_up(
     revision: Annotated[str, typer.Argument(help="Where to.")] = "head", home: Home = None
