@@ -26,14 +26,17 @@ MAX_BODY = 1024 * 1024
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _IPV4_COMPATIBLE = IPv6Network("::/96")
 _NAT64 = IPv6Network("64:ff9b::/96")  # RFC 6052: the last 32 bits are an IPv4 address
+_GLOBAL_UNICAST = IPv6Network("2000::/3")  # RFC 4291, 2.4: all that is assigned to the internet
+# Beside what `ipaddress` knows: its tables differ between versions of Python.
 _REFUSED: tuple[Network, ...] = (
     IPv4Network("100.64.0.0/10"),  # RFC 6598, carrier-grade NAT; holds 100.100.100.200 (metadata)
     IPv4Network("168.63.129.16/32"),  # Azure's wire server: a public address, yet inside the cloud
+    IPv4Network("192.0.0.0/24"),  # RFC 6890, protocol assignments; holds 192.0.0.192 (metadata)
     IPv4Network("192.88.99.0/24"),  # RFC 7526, 6to4 relays
-    IPv6Network("64:ff9b:1::/48"),  # RFC 8215, local-use NAT64
-    IPv6Network("2001::/32"),  # Teredo
-    IPv6Network("2002::/16"),  # 6to4
-    IPv6Network("fec0::/10"),  # site-local
+    IPv6Network("2001::/23"),  # RFC 2928, protocol assignments; holds Teredo
+    IPv6Network("2001:db8::/32"),  # RFC 3849, documentation
+    IPv6Network("2002::/16"),  # RFC 3056, 6to4
+    IPv6Network("3fff::/20"),  # RFC 9637, documentation
 )
 
 
@@ -111,6 +114,7 @@ def is_public(address: Address) -> bool:
         real.is_global
         and not real.is_multicast
         and not real.is_reserved
+        and (isinstance(real, IPv4Address) or real in _GLOBAL_UNICAST)
         and not any(real in network for network in _REFUSED)
     )
 

@@ -21,6 +21,7 @@ class Job:
     secret: bytes
     enabled: bool
     status: str
+    next_attempt_at: datetime | None
     body: bytes
 
 
@@ -34,6 +35,7 @@ async def load(session: AsyncSession, tenant_id: UUID, delivery_id: UUID) -> Job
                 col(Webhook.secret),
                 col(Webhook.enabled),
                 col(WebhookDelivery.status),
+                col(WebhookDelivery.next_attempt_at),
                 col(WebhookDelivery.body),
             )
             .join(WebhookDelivery, col(WebhookDelivery.webhook_id) == col(Webhook.id))
