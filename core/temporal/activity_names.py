@@ -21,9 +21,11 @@ class ProvisioningActivity(StrEnum):
     REGISTER = "provisioning.register"
     STORE_CREDENTIAL = "provisioning.store_credential"
     SET_DESIRED = "provisioning.set_desired"
-    SET_LIFECYCLE = "provisioning.set_lifecycle"
+    AWAIT_CONNECTION = "provisioning.await_connection"
     REMIND = "provisioning.remind"
-    REVOKE = "provisioning.revoke"
+    ACTIVATE = "provisioning.activate"
+    WITHDRAW = "provisioning.withdraw"
+    DECOMMISSION = "provisioning.decommission"
 
 
 class WebhookActivity(StrEnum):
