@@ -34,6 +34,7 @@ class StartRun(msgspec.Struct, frozen=True, tag="start_run", tag_field="kind"):
     event_key: str
     trigger: dict[str, Any]
     device_id: str | None = None
+    dry_run: bool = False
 
 
 class SendSignal(msgspec.Struct, frozen=True, tag="signal", tag_field="kind"):
