@@ -27,11 +27,13 @@ class Received:
 
     def take(self, message_id: str, body: bytes) -> None:
         """Count a verified delivery."""
-        known = self.bodies.setdefault(message_id, body)
-        if known is not body:
+        known = self.bodies.get(message_id)
+        if known is None:
+            self.bodies[message_id] = body
+        elif known == body:
             self.repeated += 1
-            if known != body:
-                self.altered.add(message_id)
+        else:
+            self.altered.add(message_id)
 
 
 class Receiver:

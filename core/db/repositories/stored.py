@@ -1,0 +1,36 @@
+"""Counts what is stored, for those who must account for every message."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import NamedTuple
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.ext.asyncio import AsyncSession
+
+
+class Stored(NamedTuple):
+    """Rows of telemetry and the values in them."""
+
+    messages: int
+    values: int
+
+
+_STORED = sa.text(
+    """
+    SELECT count(*), coalesce(sum(cardinality(values)), 0)
+    FROM telemetry
+    WHERE device_id = ANY(:devices) AND time >= :first AND time <= :last
+    """
+).bindparams(sa.bindparam("devices", type_=ARRAY(sa.Uuid)))
+
+
+async def stored(
+    session: AsyncSession, devices: Sequence[UUID], first: datetime, last: datetime
+) -> Stored:
+    """Count the messages of some devices between two instants, both included."""
+    row = (
+        await session.execute(_STORED, {"devices": list(devices), "first": first, "last": last})
+    ).one()
+    return Stored(row[0], row[1])
