@@ -1,0 +1,1 @@
+"""From telemetry with failures to an evaluated model; every step reads and writes files."""
