@@ -1,0 +1,91 @@
+"""Signing in: which device is it, and may it come in?
+
+Two ways (the second is ThingsBoard's, so that its devices work unmodified): username = device id
+and password = key; or username = key and no password.
+"""
+
+import asyncio
+import time
+from collections import OrderedDict
+from typing import Final
+from uuid import UUID
+
+from amqtt.mqtt.connack import BAD_USERNAME_PASSWORD, NOT_AUTHORIZED, SERVER_UNAVAILABLE
+
+from broker.database import OUTAGE, IngestDatabase
+from core.crypto import device_key_digest
+from core.db.repositories.ingest_devices import DeviceRow, device_of_key
+
+_CACHED: Final = 50_000
+_FRESH: Final = 60.0
+"""Seconds a cached credential is trusted; a revocation is also told over Valkey, at once."""
+_LOOKUPS: Final = 4  # at once, so that a storm of reconnects leaves connections to the flushers
+
+
+class RefusedError(Exception):
+    """The device may not come in.
+
+    Attributes:
+        code: Return code of the CONNACK (MQTT 3.1.1, 3.2.2.3).
+    """
+
+    def __init__(self, code: int, why: str) -> None:
+        super().__init__(why)
+        self.code = code
+
+
+class Authenticator:
+    """Looks keys up by their SHA-256, and remembers the answers for a while."""
+
+    def __init__(self, database: IngestDatabase) -> None:
+        self._database = database
+        self._cache: OrderedDict[bytes, tuple[float, DeviceRow]] = OrderedDict()
+        self._lookups = asyncio.Semaphore(_LOOKUPS)
+
+    async def sign_in(self, username: str | None, password: str | None) -> DeviceRow:
+        """Return the device of these credentials.
+
+        Raises:
+            RefusedError: They are wrong, void, or cannot be checked now.
+        """
+        if not username:
+            raise RefusedError(NOT_AUTHORIZED, "no anonymous devices")
+        claimed: UUID | None = None
+        if password:
+            try:
+                claimed = UUID(username)
+            except ValueError as error:
+                raise RefusedError(BAD_USERNAME_PASSWORD, "the username is no device id") from error
+        row = await self._find(device_key_digest(password or username))
+        if row is None or (claimed is not None and row.device_id != claimed):
+            raise RefusedError(BAD_USERNAME_PASSWORD, "unknown device or wrong key")
+        if not row.usable:
+            raise RefusedError(NOT_AUTHORIZED, "revoked, expired or out of service")
+        return row
+
+    def forget(self, device_id: UUID) -> None:
+        """Drop what is remembered of a device."""
+        for digest in [d for d, (_, row) in self._cache.items() if row.device_id == device_id]:
+            del self._cache[digest]
+
+    def forget_all(self) -> None:
+        """Drop everything: notifications may have been missed."""
+        self._cache.clear()
+
+    async def _find(self, digest: bytes) -> DeviceRow | None:
+        known = self._cache.get(digest)
+        if known is not None and time.monotonic() - known[0] < _FRESH:
+            self._cache.move_to_end(digest)
+            return known[1]
+        try:
+            async with self._lookups, self._database.connection() as connection:
+                row = await device_of_key(connection, digest)
+        except OUTAGE as error:
+            raise RefusedError(SERVER_UNAVAILABLE, f"the database is down: {error!r}") from error
+        # Only what may come in is remembered: the unknown would let anybody fill the cache.
+        if row is not None and row.usable:
+            self._cache[digest] = (time.monotonic(), row)
+            self._cache.move_to_end(digest)
+            if len(self._cache) > _CACHED:
+                self._cache.popitem(last=False)
+        return row

@@ -1,0 +1,234 @@
+"""Messages on their way from the sockets to the database: parts, batches, and the bounded queue."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, Protocol
+from uuid import UUID
+
+from broker.devices import Device
+from core.db.repositories.ingest import (
+    DeadLetterRow,
+    EventRow,
+    OutboxRow,
+    ResponseRow,
+    TriggerStateRow,
+)
+from core.db.repositories.ingest_rows import RowEncoder
+
+if TYPE_CHECKING:
+    from broker.metrics import BrokerMetrics
+
+MAX_BATCH: Final = 20_000
+"""Messages in one transaction; more make a transaction long without making it cheaper."""
+
+_WEIGHT: Final = 1024  # bytes that count as one message for the high-water mark
+
+
+class AckTarget(Protocol):
+    """The connection that a part came from."""
+
+    def acknowledge(self, packets: bytes, count: int) -> None:
+        """Send acknowledgements, unless the connection is gone."""
+        ...
+
+    def released(self, packet_ids: list[int]) -> None:
+        """The QoS 2 messages with these ids are committed."""
+        ...
+
+    def report_fault(self, fault: bytes) -> None:
+        """Tell the device of a message that became a dead letter."""
+        ...
+
+
+@dataclass(slots=True)
+class Effects:
+    """What messages do beside adding telemetry rows; rare, so it is made when needed.
+
+    `reported` and `states` hold the newest per device and per trigger; they and `forget` must be
+    written in the order of receipt.
+    """
+
+    dead_letters: list[DeadLetterRow] = field(default_factory=list)
+    events: list[EventRow] = field(default_factory=list)
+    reported: dict[tuple[UUID, UUID], dict[str, Any]] = field(default_factory=dict)
+    responses: list[ResponseRow] = field(default_factory=list)
+    outbox: list[OutboxRow] = field(default_factory=list)
+    states: dict[tuple[UUID, int, UUID], TriggerStateRow] = field(default_factory=dict)
+    forget: list[tuple[UUID, int]] = field(default_factory=list)
+    faults: list[bytes] = field(default_factory=list)
+
+    @property
+    def ordered(self) -> bool:
+        """Whether an earlier batch must be committed before this."""
+        return bool(self.states or self.reported or self.forget)
+
+
+Point = tuple[int, Mapping[str, float | None], RowEncoder]
+"""Time in microseconds, values by name, and the metric list."""
+
+Unresolved = tuple[int, dict[str, float | None]]
+"""A point whose metric list is not known yet."""
+
+
+class Part:
+    """What one chunk of one connection brought; the unit that is committed and acknowledged.
+
+    Attributes:
+        device: None for a part of the broker's own.
+        rows: Encoded telemetry rows; `live` has the same points for subscribers.
+        days: Days since 1970 outside the window of prepared partitions.
+        acks, released: PUBACK packets and QoS 2 packet ids to answer after the commit.
+        messages: PUBLISH packets in it.
+    """
+
+    __slots__ = (
+        "acks",
+        "bytes",
+        "days",
+        "device",
+        "effects",
+        "live",
+        "messages",
+        "released",
+        "rows",
+        "target",
+        "unresolved",
+    )
+
+    def __init__(self, device: Device | None, target: AckTarget | None) -> None:
+        self.device = device
+        self.target = target
+        self.rows: list[bytes] = []
+        self.live: list[Point] = []
+        self.unresolved: list[Unresolved] = []
+        self.days: set[int] = set()
+        self.effects: Effects | None = None
+        self.acks = b""
+        self.released: list[int] = []
+        self.messages = 0
+        self.bytes = 0
+
+    def effect(self) -> Effects:
+        """Return the effects, made at the first call."""
+        if self.effects is None:
+            self.effects = Effects()
+        return self.effects
+
+    @property
+    def weight(self) -> int:
+        """How much of the queue it takes."""
+        return max(self.messages, len(self.rows) + len(self.unresolved), self.bytes // _WEIGHT)
+
+
+class Batch:
+    """Parts that are committed in one transaction.
+
+    Attributes:
+        after: The batch with ordered effects before this one, when this one has some too.
+        committed: Set once everything in it is in the database.
+    """
+
+    __slots__ = ("after", "committed", "ordered", "parts", "weight")
+
+    def __init__(self) -> None:
+        self.parts: list[Part] = []
+        self.weight = 0
+        self.ordered = False
+        self.after: Batch | None = None
+        self.committed = asyncio.Event()
+
+
+class IngestQueue:
+    """Parts waiting for the flushers, in the order of receipt.
+
+    It is bounded: above the high-water mark `admitted` makes readers wait, which stops reading
+    from their sockets, until the flushers have brought it below the low-water mark. A reader
+    asks before it parses a chunk, so at most one chunk is taken beyond the mark.
+    """
+
+    def __init__(self, high_water: int, low_water: int, metrics: BrokerMetrics) -> None:
+        self._high, self._low = high_water, low_water
+        self._metrics = metrics
+        self._sealed: deque[Batch] = deque()
+        self._open = Batch()
+        self._last_ordered: Batch | None = None
+        self._arrived = asyncio.Event()
+        self._admitting = asyncio.Event()
+        self._admitting.set()
+        self._empty = asyncio.Event()
+        self._empty.set()
+        self._weight = 0
+        self._stopped = False
+
+    @property
+    def weight(self) -> int:
+        """Messages that are not committed yet, those being written included."""
+        return self._weight
+
+    @property
+    def admitting(self) -> bool:
+        """Whether readers may go on."""
+        return self._admitting.is_set()
+
+    async def admitted(self) -> None:
+        """Wait until the queue takes more."""
+        await self._admitting.wait()
+
+    def stop(self) -> None:
+        """Admit nothing any more; what is here will still be committed."""
+        self._stopped = True
+        self._admitting.clear()
+
+    async def drained(self) -> None:
+        """Wait until everything that was put is committed."""
+        await self._empty.wait()
+
+    def put(self, part: Part) -> None:
+        """Add a part; never waits."""
+        batch = self._open
+        batch.parts.append(part)
+        weight = part.weight or 1
+        batch.weight += weight
+        if part.device is not None:
+            part.device.pending += 1
+        if part.effects is not None and part.effects.ordered:
+            batch.ordered = True
+        self._weight += weight
+        self._empty.clear()
+        if batch.weight >= MAX_BATCH:
+            self._sealed.append(batch)
+            self._open = Batch()
+        if self._weight >= self._high:
+            self._admitting.clear()
+        self._arrived.set()
+
+    async def take(self) -> Batch:
+        """Return the oldest batch, waiting for one."""
+        while True:
+            if self._sealed:
+                batch = self._sealed.popleft()
+                break
+            if self._open.parts:
+                batch, self._open = self._open, Batch()
+                break
+            self._arrived.clear()
+            await self._arrived.wait()
+        if batch.ordered:
+            batch.after, self._last_ordered = self._last_ordered, batch
+        self._metrics.queue.set(self._weight)
+        return batch
+
+    def done(self, batch: Batch) -> None:
+        """Take a committed batch off the account."""
+        batch.committed.set()
+        batch.after = None
+        self._weight -= batch.weight
+        if self._weight <= self._low and not self._stopped:
+            self._admitting.set()
+        if not self._weight:
+            self._empty.set()
+        self._metrics.queue.set(self._weight)

@@ -1,0 +1,237 @@
+"""Takes MQTT packets out of chunks of bytes; PUBLISH packets all at once, without a task each.
+
+MQTT 3.1.1, cited by its own numbers: https://docs.oasis-open.org/mqtt/mqtt/v3.1.1/
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Final, NamedTuple
+
+import msgspec
+
+from broker.acl import MAX_TOPIC, Route, Topics
+from broker.batching import AckTarget, Part
+from broker.devices import Device
+from broker.ingest import Ingest
+from broker.payloads import FUTURE, OLDEST, decode_flat, decode_wrapped
+
+MAX_CONTROL: Final = 32 * 1024
+"""Bytes of the longest packet other than PUBLISH; a SUBSCRIBE of our topics is far shorter."""
+
+_OLDEST_MS: Final = OLDEST // 1000
+_PUBACK: Final = b"\x40\x02"
+
+
+class MalformedPacketError(Exception):
+    """The bytes are not MQTT, or break a rule after which the connection must be closed."""
+
+
+class DeniedError(Exception):
+    """A PUBLISH to a topic that is not the device's; closing is the only refusal of MQTT 3.1.1."""
+
+
+class Control(NamedTuple):
+    """A packet other than PUBLISH: its first byte and what follows the remaining length."""
+
+    header: int
+    body: bytes
+
+
+class Missing(NamedTuple):
+    """The buffer ends within a packet: `wanted` bytes more complete it; 0 when not known yet."""
+
+    wanted: int
+
+
+class ChunkParser:
+    """Parses the stream of one connection.
+
+    Attributes:
+        rest: Bytes that have not been consumed.
+        received: QoS 2 messages between PUBLISH and PUBREL; True once committed.
+    """
+
+    __slots__ = (
+        "_denied_size",
+        "_device",
+        "_flat",
+        "_ingest",
+        "_max_payload",
+        "_target",
+        "_topics",
+        "received",
+        "rest",
+    )
+
+    def __init__(
+        self,
+        device: Device,
+        target: AckTarget,
+        ingest: Ingest,
+        received: dict[int, bool],
+        max_payload: int,
+    ) -> None:
+        self._device = device
+        self._target = target
+        self._ingest = ingest
+        self._topics = Topics(device.id)
+        self._max_payload = max_payload
+        self._denied_size = max_payload + MAX_TOPIC + 4
+        self._flat = False
+        self.received = received
+        self.rest = b""
+
+    def feed(self, chunk: bytes) -> Control | Missing:
+        """Consume what is there up to the first packet that is no PUBLISH.
+
+        Everything consumed is handed to ingest, also when this raises.
+
+        Raises:
+            MalformedPacketError: The connection must be closed.
+            DeniedError: The device may not publish there; the connection must be closed.
+        """
+        part = Part(self._device, self._target)
+        buffer = self.rest + chunk if self.rest else chunk
+        ids: list[bytes] = []
+        try:
+            position, found = self._scan(buffer, part, ids)
+            self.rest = buffer[position:]
+            return found
+        finally:
+            if ids:
+                part.acks = _PUBACK + _PUBACK.join(ids)
+            if part.messages:
+                self._ingest.submit(part)
+
+    def _scan(self, buffer: bytes, part: Part, ids: list[bytes]) -> tuple[int, Control | Missing]:
+        device, ingest, topics = self._device, self._ingest, self._topics
+        lists, prefix, rows, live = device.lists, device.prefix, part.rows, part.live
+        window, bindings, judge = ingest.window, device.bindings, ingest.triggers.judge
+        start, end_of_window = window.start, window.end
+        now = time.time_ns() // 1000
+        newest_ms = (now + FUTURE) // 1000
+        flat = self._flat
+        last_topic, route = b"", None
+        size, position = len(buffer), 0
+        while size - position >= 2:
+            header = buffer[position]
+            length = buffer[position + 1]
+            p = position + 2
+            if length & 0x80:
+                length, p = _long_length(buffer, position)
+                if p == 0:
+                    return position, Missing(0)
+            end = p + length
+            if header & 0xF0 != 0x30:
+                if length > MAX_CONTROL:
+                    raise MalformedPacketError(f"a control packet of {length} bytes")
+                if end > size:
+                    return position, Missing(end - size)
+                return end, Control(header, buffer[p:end])
+            if length > self._denied_size:
+                raise MalformedPacketError(f"a PUBLISH of {length} bytes")
+            if end > size:
+                return position, Missing(end - size)
+            qos = header & 6
+            if length < 2:
+                raise MalformedPacketError("a PUBLISH without topic")
+            topic_end = p + 2 + (buffer[p] << 8 | buffer[p + 1])
+            body = topic_end + 2 if qos else topic_end
+            if body > end:
+                raise MalformedPacketError("a PUBLISH whose topic is longer than itself")
+            topic = buffer[p + 2 : topic_end]
+            if topic != last_topic or route is None:
+                route = topics.route(topic)
+                if route is None:
+                    raise DeniedError(topic.decode(errors="replace")[:MAX_TOPIC])
+                last_topic = topic
+            if end - body > self._max_payload:
+                raise MalformedPacketError(f"a payload of {end - body} bytes")
+            if qos == 2:
+                packet_id = buffer[topic_end:body]
+                if packet_id == b"\0\0":
+                    raise MalformedPacketError("packet id 0 [MQTT-2.3.1-1]")
+                ids.append(packet_id)
+            elif qos:
+                if not self._exactly_once(part, header, buffer[topic_end:body]):
+                    position = end
+                    continue
+            elif header & 8:
+                raise MalformedPacketError("DUP with QoS 0 [MQTT-3.3.1-2]")
+            part.messages += 1
+            part.bytes += length
+            payload = buffer[body:end]
+            position = end
+            if route is not Route.TELEMETRY:
+                ingest.message(part, device, route, topic, payload, now)
+                continue
+            # From here on only numbers with a plain time; whatever else goes the long way.
+            try:
+                if flat:
+                    ts, values = None, decode_flat(payload)
+                else:
+                    message = decode_wrapped(payload)
+                    ts, values = message.ts, message.values
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+                ingest.message(part, device, route, topic, payload, now)
+                if not flat and b'"values"' not in payload:
+                    self._flat = flat = True
+                elif flat:
+                    self._flat = flat = False
+                continue
+            if ts is None:
+                at = now if now > device.last_time else device.last_time + 1
+            elif type(ts) is int and _OLDEST_MS <= ts <= newest_ms:
+                at = ts * 1000
+            else:
+                ingest.message(part, device, route, topic, payload, now)
+                continue
+            encoder = lists.get(tuple(values))
+            if encoder is None:  # also a flat message with `ts`, which is no metric
+                ingest.message(part, device, route, topic, payload, now)
+                continue
+            if ts is None:
+                device.last_time = at
+            if len(values) == 1:
+                (value,) = values.values()
+                rows.append(encoder.one(prefix, at, value))
+            else:
+                rows.append(encoder.many(prefix, at, tuple(values.values())))
+            live.append((at, values, encoder))
+            if not start <= at < end_of_window:
+                part.days.add(at // 86_400_000_000)
+            if bindings:
+                judge(part, device, at, now, values)
+        return position, Missing(0)
+
+    def _exactly_once(self, part: Part, header: int, packet_id: bytes) -> bool:
+        """Note a QoS 2 message; tell whether it is new (MQTT 4.3.3, method A)."""
+        if header & 6 == 6:
+            raise MalformedPacketError("QoS 3 [MQTT-3.3.1-4]")
+        number = int.from_bytes(packet_id)
+        if number == 0:
+            raise MalformedPacketError("packet id 0 [MQTT-2.3.1-1]")
+        committed = self.received.get(number)
+        if committed is None:
+            self.received[number] = False
+            part.released.append(number)
+            return True
+        if committed:
+            self._target.released([number])
+        return False
+
+
+def _long_length(buffer: bytes, position: int) -> tuple[int, int]:
+    """Read a remaining length of more than one byte; (0, 0) when the buffer ends within it."""
+    length, shift, p = 0, 0, position + 1
+    while p < len(buffer):
+        byte = buffer[p]
+        p += 1
+        length |= (byte & 0x7F) << shift
+        if not byte & 0x80:
+            return length, p
+        shift += 7
+        if shift > 21:
+            raise MalformedPacketError("a remaining length of more than four bytes")
+    return 0, 0

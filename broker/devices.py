@@ -1,0 +1,137 @@
+"""The devices that are connected, or were a moment ago: one live object for each."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, Protocol
+from uuid import UUID
+
+import msgspec
+
+from core.db.repositories.ingest_devices import DeviceRow
+from core.db.repositories.ingest_rows import RowEncoder, device_prefix
+
+if TYPE_CHECKING:
+    from broker.triggers import Binding
+
+MetricLists = dict[tuple[str, ...], RowEncoder]
+"""Names → encoder, of one tenant."""
+
+
+class Connection(Protocol):
+    """What other parts may do with a device's connection.
+
+    Attributes:
+        heard: When the last whole packet came (`time.monotonic`).
+    """
+
+    heard: float
+
+    def end(self, why: str) -> None:
+        """Close it."""
+        ...
+
+    def wake(self) -> None:
+        """Look for commands and desired state that the device has not been sent."""
+        ...
+
+
+class Device:
+    """One device, shared by its connections and by the rows on their way to the database.
+
+    Attributes:
+        prefix: Start of every COPY row of this device.
+        last_time: Newest time given to a message without one, in microseconds: they increase
+            strictly, so that two in the same instant are two rows.
+        bindings: The triggers that watch it, with their states.
+        context: What expressions see as `device`.
+        pending: Parts on their way to the database. While there are some, the trigger states in
+            memory are newer than the stored ones.
+        connections: Live connections.
+    """
+
+    __slots__ = (
+        "bindings",
+        "connections",
+        "context",
+        "id",
+        "last_time",
+        "lifecycle",
+        "lists",
+        "name",
+        "pending",
+        "prefix",
+        "profile",
+        "tenant_id",
+    )
+
+    def __init__(self, row: DeviceRow, lists: MetricLists) -> None:
+        self.id = row.device_id
+        self.tenant_id = row.tenant_id
+        self.prefix = device_prefix(row.device_id)
+        self.lists = lists
+        self.last_time = 0
+        self.pending = 0
+        self.bindings: tuple[Binding, ...] = ()
+        self.connections: set[Connection] = set()
+        self.refresh(row)
+
+    def refresh(self, row: DeviceRow) -> None:
+        """Take over what people may have changed meanwhile."""
+        self.name, self.profile, self.lifecycle = row.name, row.profile, row.lifecycle
+        self.context: dict[str, Any] = {
+            "id": str(row.device_id),
+            "name": row.name,
+            "type": row.profile,
+            "metadata": msgspec.json.decode(row.metadata),
+            "location": msgspec.json.decode(row.location) if row.location else None,
+        }
+
+
+class Devices:
+    """The registry. A device leaves it when nothing refers to it any more."""
+
+    def __init__(self) -> None:
+        self._devices: dict[UUID, Device] = {}
+        self._lists: dict[UUID, MetricLists] = {}
+        self._held: Counter[UUID] = Counter()
+
+    def __iter__(self) -> Iterator[Device]:
+        return iter(list(self._devices.values()))
+
+    def get(self, device_id: UUID) -> Device | None:
+        """Return the live device, if there is one."""
+        return self._devices.get(device_id)
+
+    def lists(self, tenant_id: UUID) -> MetricLists:
+        """Return the known metric lists of a tenant."""
+        return self._lists.setdefault(tenant_id, {})
+
+    def enter(self, row: DeviceRow) -> Device:
+        """Return the live object of a device that signs in, made if need be; `leave` it later."""
+        device = self._devices.get(row.device_id)
+        if device is None:
+            device = self._devices[row.device_id] = Device(row, self.lists(row.tenant_id))
+        else:
+            device.refresh(row)
+        self._held[device.id] += 1
+        return device
+
+    def leave(self, device: Device) -> None:
+        """Undo one `enter`."""
+        self._held[device.id] -= 1
+        if not self._held[device.id]:
+            del self._held[device.id]
+        self.release(device)
+
+    def release(self, device: Device) -> None:
+        """Forget a device that nothing holds: no connection, no row on its way."""
+        if not device.pending and device.id not in self._held:
+            self._devices.pop(device.id, None)
+
+    def each_connection(self, act: Callable[[Connection], None]) -> None:
+        """Do something with every live connection."""
+        for device in self:
+            for connection in list(device.connections):
+                act(connection)

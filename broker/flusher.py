@@ -1,0 +1,274 @@
+"""Batches into the database. Acknowledged means committed; these are the invariants behind it.
+
+1. A part is acknowledged, published and taken off the queue's account only after the transaction
+   with its rows and all its effects has committed. A part is never split across an
+   acknowledgement: its PUBACKs are sent when all of it is committed.
+2. A transaction that fails is repeated until it commits. Nothing is dropped because the database
+   is down; the queue fills, and reading from the sockets stops.
+3. What is delivered twice is stored once: the key of a row is (device, time, metric list), and a
+   batch that meets a stored row is repeated through a merge.
+4. A trigger's new state and the outbox rows of its firing commit together with the message that
+   caused them. Triggers are judged at receipt, so the state in memory runs ahead of the stored
+   one; batches with states (or twins) therefore commit in the order of receipt, and a batch waits
+   for its predecessor before it begins, never while it holds locks.
+5. If the process dies, the uncommitted messages were not acknowledged and come again, and the
+   states are loaded as they were before these messages. So no firing is lost, and none is made
+   twice: the outbox key contains the time of the message.
+6. One bad row cannot block the others for ever: a batch the database calls wrong is bisected down
+   to the part at fault, which becomes a dead letter.
+7. A Valkey outage delays and loses notifications only.
+"""
+
+import asyncio
+import random
+import time
+from datetime import UTC, date, datetime, timedelta
+from typing import Any, Final
+from uuid import UUID
+
+import asyncpg
+import msgspec
+import structlog
+
+from broker.batching import Batch, Effects, IngestQueue, Part
+from broker.database import OUTAGE, IngestDatabase
+from broker.devices import Devices
+from broker.latest import LatestValues
+from broker.metrics import BrokerMetrics
+from broker.notifications import Notifier
+from core.db.repositories import ingest as sql
+from core.db.repositories.ingest_rows import RowEncoder
+
+_log = structlog.get_logger(__name__)
+
+_FIRST_PAUSE: Final = 0.05  # seconds before the first repetition; doubled up to
+_LONGEST_PAUSE: Final = 5.0
+_ORPHANED: Final = 3  # repetitions after which it must be something else
+_UNIX: Final = date(1970, 1, 1)
+
+# The rows themselves are at fault; repeating them as they are would fail for ever.
+_WRONG: Final = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)
+
+
+class Flusher:
+    """Commits batches; several `run` at once, one transaction each.
+
+    Attributes:
+        trouble: Why the last transaction failed, until one succeeds.
+    """
+
+    def __init__(
+        self,
+        queue: IngestQueue,
+        database: IngestDatabase,
+        devices: Devices,
+        latest: LatestValues,
+        notifier: Notifier,
+        metrics: BrokerMetrics,
+    ) -> None:
+        self._queue = queue
+        self._database = database
+        self._devices = devices
+        self._latest = latest
+        self._notifier = notifier
+        self._metrics = metrics
+        self._days: set[int] = set()
+        self.trouble: str | None = None
+
+    async def run(self) -> None:
+        """Commit batch after batch until cancelled."""
+        while True:
+            batch = await self._queue.take()
+            if batch.after is not None:
+                await batch.after.committed.wait()  # invariant 4
+            began = time.perf_counter()
+            await self._commit(batch.parts)
+            self._metrics.batch_seconds.observe(time.perf_counter() - began)
+            self._finish(batch)
+
+    async def prepare_days(self, first: int, last: int) -> None:
+        """Make sure that days, counted from 1970, have their partitions."""
+        for day in range(first, last + 1):
+            if day not in self._days:
+                async with self._database.connection() as connection:
+                    await sql.ensure_partition(connection, _UNIX + timedelta(days=day))
+                self._days.add(day)
+
+    async def _commit(self, parts: list[Part], *, grave: bool = False) -> None:
+        """Commit parts, however long it takes; a grave is one that replaces a refused part."""
+        pause, merge, orphaned = _FIRST_PAUSE, False, 0
+        while True:
+            try:
+                await self._resolve(parts)
+                await self._write(parts, merge=merge)
+            except asyncpg.UniqueViolationError:
+                if merge:
+                    await self._bisect(parts, grave=grave)
+                    return
+                merge = True  # invariant 3
+            except asyncpg.ForeignKeyViolationError as error:
+                # A device was deleted while this ran; the statements leave it out next time.
+                orphaned += 1
+                if orphaned > _ORPHANED:
+                    await self._bisect(parts, grave=grave)
+                    return
+                pause = await self._pause(pause, error)
+            except _WRONG:
+                await self._bisect(parts, grave=grave)
+                return
+            except OUTAGE as error:
+                pause = await self._pause(pause, error)  # invariant 2
+            else:
+                self.trouble = None
+                return
+
+    async def _pause(self, pause: float, error: Exception) -> float:
+        self._metrics.flush_errors.inc()
+        self.trouble = f"cannot store: {error!r}"
+        _log.warning("a transaction failed and is repeated", reason=repr(error), seconds=pause)
+        await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311  (jitter)
+        return min(pause * 2, _LONGEST_PAUSE)
+
+    async def _bisect(self, parts: list[Part], *, grave: bool) -> None:
+        """Invariant 6."""
+        if len(parts) > 1:
+            middle = len(parts) // 2
+            await self._commit(parts[:middle])
+            await self._commit(parts[middle:])
+            return
+        part = parts[0]
+        _log.error(
+            "the database refuses messages",
+            device_id=None if part.device is None else str(part.device.id),
+            messages=part.messages,
+            lost=grave,
+        )
+        if grave:
+            return
+        self._metrics.dropped.inc(part.messages)
+        refused = part.rows
+        part.rows, part.live, part.unresolved, part.effects = [], [], [], None
+        if part.device is not None:
+            part.effect().dead_letters.append(
+                sql.DeadLetterRow(
+                    part.device.tenant_id,
+                    part.device.id,
+                    datetime.now(UTC),
+                    "",
+                    b"".join(refused),
+                    "not_storable",
+                    "",
+                    "the database refused these rows (in its binary COPY form)",
+                )
+            )
+        await self._commit([part], grave=True)
+
+    async def _resolve(self, parts: list[Part]) -> None:
+        """Create what the rows rest on, each in a short transaction of its own."""
+        days: set[int] = set()
+        for part in parts:
+            days |= part.days - self._days
+            if part.unresolved and part.device is not None:
+                for at, values in part.unresolved:
+                    names = tuple(values)
+                    encoder = part.device.lists.get(names)
+                    if encoder is None:
+                        encoder = await self._metric_list(part.device.tenant_id, names)
+                        part.device.lists[names] = encoder
+                    part.rows.append(
+                        encoder.with_nulls(part.device.prefix, at, list(values.values()))
+                    )
+                    part.live.append((at, values, encoder))
+                part.unresolved = []
+        for day in days:
+            await self.prepare_days(day, day)
+
+    async def _metric_list(self, tenant_id: UUID, names: tuple[str, ...]) -> RowEncoder:
+        async with self._database.connection() as connection:
+            return RowEncoder(await sql.metric_list(connection, tenant_id, names), names)
+
+    async def _write(self, parts: list[Part], *, merge: bool) -> None:
+        rows = [row for part in parts for row in part.rows]
+        effects = [part.effects for part in parts if part.effects is not None]
+        if not effects and not merge:
+            if rows:
+                async with self._database.connection() as connection:
+                    await sql.copy_telemetry(connection, rows)  # a transaction by itself
+            return
+        async with self._database.transaction() as connection:
+            if merge:
+                duplicates = len(rows) - await sql.merge_telemetry(connection, rows)
+            else:
+                duplicates = 0
+                if rows:
+                    await sql.copy_telemetry(connection, rows)
+            answered = await _write_effects(connection, effects) if effects else []
+        self._metrics.duplicates.inc(duplicates)
+        self._notifier.answered(answered)
+
+    def _finish(self, batch: Batch) -> None:
+        """Acknowledge and publish what is committed (invariant 1)."""
+        messages = 0
+        outbox = False
+        for part in batch.parts:
+            messages += part.messages
+            if part.target is not None:
+                if part.acks:
+                    count = len(part.acks) // 4
+                    part.target.acknowledge(part.acks, count)
+                if part.released:
+                    part.target.released(part.released)
+                if part.effects is not None:
+                    for fault in part.effects.faults:
+                        part.target.report_fault(fault)
+            outbox = outbox or (part.effects is not None and bool(part.effects.outbox))
+            if part.device is not None:
+                part.device.pending -= 1
+                if part.live:
+                    self._latest.note(part.device, part.live)
+                    self._notifier.telemetry(part.device, part.live)
+                if not part.device.connections:
+                    self._devices.release(part.device)
+        if outbox:
+            self._notifier.outbox()
+        self._metrics.committed.inc(messages)
+        self._metrics.batch_size.observe(messages)
+        self._queue.done(batch)
+
+
+async def _write_effects(connection: sql.Connection, effects: list[Effects]) -> list[UUID]:
+    """Write what a batch does beside adding rows; the newest of a state or twin counts."""
+    forget = [key for effect in effects for key in effect.forget]
+    dead = [row for effect in effects for row in effect.dead_letters]
+    events = [row for effect in effects for row in effect.events]
+    responses = {row.command_id: row for effect in effects for row in effect.responses}
+    outbox = [row for effect in effects for row in effect.outbox]
+    states: dict[Any, sql.TriggerStateRow] = {}
+    reported: dict[tuple[UUID, UUID], dict[str, Any]] = {}
+    for effect in effects:
+        states.update(effect.states)
+        for twin, patch in effect.reported.items():
+            reported.setdefault(twin, {}).update(patch)
+    answered: list[UUID] = []
+    if forget:
+        await sql.forget_trigger_states(connection, forget)
+    if dead:
+        await sql.insert_dead_letters(connection, dead)
+    if events:
+        await sql.insert_events(connection, events)
+    if reported:
+        # In one order, so that two transactions cannot wait for each other.
+        await sql.merge_reported(
+            connection,
+            [
+                sql.ReportedRow(device_id, tenant_id, msgspec.json.encode(patch).decode())
+                for (device_id, tenant_id), patch in sorted(reported.items(), key=lambda r: r[0])
+            ],
+        )
+    if responses:
+        answered = await sql.store_responses(connection, responses.values())
+    if states:
+        await sql.save_trigger_states(connection, states.values())
+    if outbox:
+        await sql.enqueue(connection, outbox)
+    return answered

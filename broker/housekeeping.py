@@ -1,0 +1,173 @@
+"""Keeps the broker in step with the database: at once when told over Valkey, and every 30 s."""
+
+import asyncio
+import time
+from typing import Final
+from uuid import UUID
+
+import structlog
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from broker.auth import Authenticator
+from broker.batching import Part
+from broker.database import OUTAGE, IngestDatabase
+from broker.devices import Devices
+from broker.flusher import Flusher
+from broker.ingest import Ingest
+from broker.metrics import BrokerMetrics
+from broker.server import DeviceBroker
+from broker.triggers import TriggerIndex
+from core import bus
+from core.db.repositories.ingest import telemetry_definitions
+from core.db.repositories.ingest_devices import (
+    devices_of_credentials,
+    devices_with_pending_commands,
+)
+
+_log = structlog.get_logger(__name__)
+
+_PERIOD: Final = 30.0  # seconds
+_SWEEP: Final = 1.0  # seconds between looks for silent connections
+_DAY: Final = 86_400
+
+
+class Housekeeping:
+    """What nobody else does. Notifications only make it quicker: the database is the record."""
+
+    def __init__(
+        self,
+        server: DeviceBroker,
+        database: IngestDatabase,
+        authenticator: Authenticator,
+        devices: Devices,
+        triggers: TriggerIndex,
+        ingest: Ingest,
+        flusher: Flusher,
+        valkey: Redis,
+        metrics: BrokerMetrics,
+    ) -> None:
+        self._server = server
+        self._database = database
+        self._authenticator = authenticator
+        self._devices = devices
+        self._triggers = triggers
+        self._ingest = ingest
+        self._flusher = flusher
+        self._valkey = valkey
+        self._metrics = metrics
+        self._due = asyncio.Event()
+
+    async def sweep(self) -> None:
+        """Close silent connections, until cancelled."""
+        while True:
+            await asyncio.sleep(_SWEEP)
+            self._server.end_overdue()
+
+    async def run(self) -> None:
+        """Refresh every period and whenever something may have been missed, until cancelled."""
+        while True:
+            try:
+                async with asyncio.timeout(_PERIOD):
+                    await self._due.wait()
+            except TimeoutError:
+                pass  # the period is over: that is the other reason to go on
+            self._due.clear()
+            try:
+                await self.refresh_triggers()
+                await self.prepare_partitions()
+                await self._check_devices()
+            except OUTAGE as error:
+                _log.warning("refreshing waits for the database", reason=repr(error))
+
+    async def refresh_triggers(self) -> None:
+        """Take over the published triggers; forget what changed ones remember."""
+        async with self._database.connection() as connection:
+            rows = await telemetry_definitions(connection)
+        void = self._triggers.load(rows)
+        for device in self._devices:
+            self._triggers.bind(device, None)
+        if void:
+            part = Part(None, None)
+            part.effect().forget.extend(void)
+            self._ingest.queue.put(part)
+
+    async def prepare_partitions(self) -> None:
+        """Make today's and tomorrow's partitions before they are needed."""
+        today = int(time.time()) // _DAY
+        await self._flusher.prepare_days(today, today + 1)
+        self._ingest.window.set(today, today + 1)
+
+    async def _check_devices(self) -> None:
+        """Do what lost notifications would have caused."""
+        credentials = self._server.credentials
+        if not credentials:
+            return
+        async with self._database.connection() as connection:
+            rows = await devices_of_credentials(connection, credentials)
+            waiting = await devices_with_pending_commands(
+                connection, [device.id for device in self._devices if device.connections]
+            )
+        usable = {row.credential_id for row in rows if row.usable}
+        # Those that signed in while this was asked are not among the answers.
+        self._server.end_credentials(set(credentials) - usable)
+        for row in rows:
+            device = self._devices.get(row.device_id)
+            if device is not None and row.usable:
+                device.refresh(row)
+                self._triggers.bind(device, None)
+        for device_id in waiting:
+            self._wake(device_id)
+
+    # --- notifications ---------------------------------------------------------------------
+
+    async def listen(self) -> None:
+        """Follow the notifications until cancelled; reconnects by itself."""
+        pause = 0.1
+        while True:
+            try:
+                async with self._valkey.pubsub() as pubsub:
+                    await pubsub.subscribe(
+                        bus.DEVICE_DOWN, bus.DEVICE_DISCONNECT, bus.TRIGGERS_CHANGED
+                    )
+                    pause = 0.1
+                    self._missed()
+                    while True:
+                        message = await pubsub.get_message(
+                            ignore_subscribe_messages=True, timeout=5
+                        )
+                        if message is not None:
+                            self._told(message["channel"].decode(), message["data"].decode())
+            except (RedisError, OSError, TimeoutError) as error:
+                self._metrics.bus_errors.inc()
+                _log.warning("Valkey cannot be followed", reason=repr(error), seconds=pause)
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, 5.0)
+
+    def _missed(self) -> None:
+        """Notifications may have been missed: look at everything."""
+        self._authenticator.forget_all()
+        self._devices.each_connection(lambda connection: connection.wake())
+        self._due.set()
+
+    def _told(self, channel: str, payload: str) -> None:
+        if channel == bus.TRIGGERS_CHANGED:
+            self._due.set()
+            return
+        try:
+            device_id = UUID(payload)
+        except ValueError:
+            _log.warning("a notification names no device", channel=channel)
+            return
+        if channel == bus.DEVICE_DOWN:
+            self._wake(device_id)
+        else:
+            self._authenticator.forget(device_id)
+            device = self._devices.get(device_id)
+            for connection in list(device.connections) if device is not None else ():
+                connection.end("its credentials changed")
+
+    def _wake(self, device_id: UUID) -> None:
+        device = self._devices.get(device_id)
+        for connection in list(device.connections) if device is not None else ():
+            connection.wake()

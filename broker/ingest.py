@@ -1,0 +1,165 @@
+"""From PUBLISH packets to parts: decode, validate, judge by triggers, encode.
+
+Everything here runs at receipt, in the order of receipt, without waiting for anything: that is
+what keeps a device's messages in order for its triggers, however many flushers there are. What
+can wait (an unknown metric list, a missing partition) is left to the flusher in the part.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from broker.acl import Route
+from broker.batching import IngestQueue, Part
+from broker.devices import Device
+from broker.metrics import BrokerMetrics
+from broker.payloads import (
+    PayloadError,
+    Sample,
+    parse_attributes,
+    parse_event,
+    parse_response,
+    parse_telemetry,
+)
+from broker.triggers import TriggerIndex
+from core.db.repositories.ingest import DeadLetterRow, EventRow, ResponseRow, instant
+
+MAX_LISTS: Final = 10_000
+"""Metric lists of one tenant; a device that invents names would otherwise fill the database."""
+
+_DAY: Final = 86_400_000_000
+_encode: Final = msgspec.json.Encoder().encode
+
+
+class PartitionWindow:
+    """The days whose partitions are known to be there, as [start, end) in microseconds."""
+
+    __slots__ = ("end", "start")
+
+    def __init__(self) -> None:
+        self.start = self.end = 0
+
+    def set(self, first_day: int, last_day: int) -> None:
+        """Days are counted from 1970."""
+        self.start, self.end = first_day * _DAY, (last_day + 1) * _DAY
+
+
+class Ingest:
+    """Turns messages into parts and hands them to the queue."""
+
+    def __init__(self, queue: IngestQueue, triggers: TriggerIndex, metrics: BrokerMetrics) -> None:
+        self.queue = queue
+        self.triggers = triggers
+        self.window = PartitionWindow()
+        self._metrics = metrics
+
+    def submit(self, part: Part) -> None:
+        """Hand over what a chunk brought."""
+        self._metrics.received.inc(part.messages)
+        if part.device is not None and part.device.bindings:
+            self._metrics.evaluations.inc(len(part.live) * len(part.device.bindings))
+        self.queue.put(part)
+
+    def message(
+        self, part: Part, device: Device, route: Route, topic: bytes, payload: bytes, now: int
+    ) -> None:
+        """Take one message of any kind; a faulty one becomes a dead letter."""
+        try:
+            match route:
+                case Route.TELEMETRY:
+                    self._telemetry(part, device, payload, now)
+                case Route.ATTRIBUTES:
+                    self._reported(part, device, parse_attributes(payload))
+                case Route.EVENTS:
+                    event = parse_event(payload, now)
+                    at = self.receipt(device, now) if event.time is None else event.time
+                    data = _encode(event.data).decode()
+                    part.effect().events.append(
+                        EventRow(device.tenant_id, device.id, instant(at), event.name, data)
+                    )
+                case Route.RESPONSE:
+                    command_id, response = parse_response(payload)
+                    part.effect().responses.append(
+                        ResponseRow(command_id, device.id, _encode(response).decode())
+                    )
+        except PayloadError as error:
+            self._bury(part, device, topic, payload, now, error)
+
+    def sample(
+        self, part: Part, device: Device, at: int, now: int, values: dict[str, float | None]
+    ) -> None:
+        """Take the measurements of one time."""
+        encoder = device.lists.get(tuple(values))
+        if encoder is None:
+            part.unresolved.append((at, values))
+        else:
+            part.rows.append(encoder.with_nulls(device.prefix, at, list(values.values())))
+            part.live.append((at, values, encoder))
+        if not self.window.start <= at < self.window.end:
+            part.days.add(at // _DAY)
+        if device.bindings:
+            self.triggers.judge(part, device, at, now, values)
+
+    @staticmethod
+    def receipt(device: Device, now: int) -> int:
+        """Return the time for a message without one."""
+        device.last_time = now if now > device.last_time else device.last_time + 1
+        return device.last_time
+
+    def _telemetry(self, part: Part, device: Device, payload: bytes, now: int) -> None:
+        telemetry = parse_telemetry(payload, now)
+        unknown = {tuple(s.values) for s in telemetry.samples} - device.lists.keys()
+        if unknown and len(device.lists) + len(unknown) > MAX_LISTS:
+            raise PayloadError(
+                "too_many_lists", "", f"the tenant has {MAX_LISTS} combinations of metrics already"
+            )
+        for sample in telemetry.samples:
+            self._take(part, device, sample, now)
+        if telemetry.attributes:
+            self._reported(part, device, telemetry.attributes)
+
+    def _take(self, part: Part, device: Device, sample: Sample, now: int) -> None:
+        at = self.receipt(device, now) if sample.time is None else sample.time
+        self.sample(part, device, at, now, sample.values)
+
+    @staticmethod
+    def _reported(part: Part, device: Device, patch: dict[str, object]) -> None:
+        reported = part.effect().reported
+        reported.setdefault((device.id, device.tenant_id), {}).update(patch)
+
+    def _bury(
+        self,
+        part: Part,
+        device: Device,
+        topic: bytes,
+        payload: bytes,
+        now: int,
+        error: PayloadError,
+    ) -> None:
+        self._metrics.dead_letters.labels(error.code).inc()
+        effects = part.effect()
+        name = topic.decode(errors="replace")
+        effects.dead_letters.append(
+            DeadLetterRow(
+                device.tenant_id,
+                device.id,
+                instant(now),
+                name,
+                payload,
+                error.code,
+                error.pointer,
+                error.message,
+            )
+        )
+        effects.faults.append(
+            _encode(
+                {
+                    "topic": name,
+                    "code": error.code,
+                    "pointer": error.pointer,
+                    "message": error.message,
+                }
+            )
+        )

@@ -1,0 +1,168 @@
+"""The broker process: `iotlinker broker`."""
+
+import asyncio
+import gc
+import signal
+from typing import Final
+
+import structlog
+import uvloop
+
+from broker.auth import Authenticator
+from broker.batching import IngestQueue
+from broker.database import OUTAGE, IngestDatabase
+from broker.devices import Devices
+from broker.flusher import Flusher
+from broker.housekeeping import Housekeeping
+from broker.ingest import Ingest
+from broker.latest import LatestValues
+from broker.metrics import BrokerMetrics
+from broker.notifications import Notifier
+from broker.presence import Presence
+from broker.server import DeviceBroker
+from broker.status import status_server
+from broker.triggers import TriggerIndex
+from core import bus
+from core.db.repositories.ingest_devices import all_offline
+from core.logging import configure_logging
+from core.settings import Settings, load_settings
+
+_log = structlog.get_logger(__name__)
+
+_DRAIN: Final = 10.0
+"""Seconds that a stop waits for the database to take what was received."""
+
+
+async def run(settings: Settings) -> None:
+    """Run the broker until it is cancelled or told to stop by SIGTERM or SIGINT.
+
+    It stops in order: no new connections, no more reading, what was received is committed and
+    acknowledged, and then the connections are closed.
+    """
+    metrics = BrokerMetrics()
+    valkey = bus.connect(settings)
+    database = IngestDatabase(settings)
+    devices = Devices()
+    queue = IngestQueue(settings.broker.high_water, settings.broker.low_water, metrics)
+    triggers = TriggerIndex(metrics)
+    ingest = Ingest(queue, triggers, metrics)
+    notifier = Notifier(valkey, metrics)
+    latest = LatestValues(database)
+    presence = Presence(database, devices, queue, notifier)
+    authenticator = Authenticator(database)
+    flusher = Flusher(queue, database, devices, latest, notifier, metrics)
+    server = DeviceBroker(
+        settings, database, authenticator, devices, triggers, ingest, presence, metrics
+    )
+    housekeeping = Housekeeping(
+        server, database, authenticator, devices, triggers, ingest, flusher, valkey, metrics
+    )
+    state = "waits for the database"
+
+    def wrong() -> str | None:
+        return state or flusher.trouble
+
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    try:
+        async with (
+            status_server(
+                "127.0.0.1", settings.broker.metrics_port, metrics, lambda: state or flusher.trouble
+            ),
+            asyncio.TaskGroup() as group,
+        ):
+            waiter = asyncio.create_task(stop.wait())
+            ready = asyncio.create_task(_prepare(database, housekeeping))
+            await asyncio.wait((waiter, ready), return_when=asyncio.FIRST_COMPLETED)
+            tasks: list[asyncio.Task[None]] = []
+            try:
+                if ready.done():
+                    await ready
+                    tasks = [
+                        group.create_task(work)
+                        for work in (
+                            *(flusher.run() for _ in range(settings.broker.flushers)),
+                            notifier.run(),
+                            latest.run(),
+                            presence.run(),
+                            housekeeping.run(),
+                            housekeeping.sweep(),
+                            housekeeping.listen(),
+                        )
+                    ]
+                    await server.start()
+                    state = None
+                    _log.info("broker ready", port=settings.broker.port)
+                    await waiter
+            finally:
+                state = "stopping"
+                waiter.cancel()
+                ready.cancel()
+                if tasks:
+                    await _stop(server, queue, latest, presence, notifier)
+                for task in tasks:
+                    task.cancel()
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)
+        await database.close()
+        await valkey.aclose()
+        _log.info("broker stopped")
+
+
+async def _prepare(database: IngestDatabase, housekeeping: Housekeeping) -> None:
+    """Do what must be done before the first message: no trigger may miss one."""
+    pause = 0.1
+    while True:
+        try:
+            await housekeeping.refresh_triggers()
+            await housekeeping.prepare_partitions()
+            async with database.connection() as connection:
+                # A killed process could not say that its devices are gone. With several brokers,
+                # the others repair what this does to their devices.
+                await all_offline(connection)
+        except OUTAGE as error:
+            _log.warning("waiting for the database", reason=repr(error))
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, 2.0)
+        else:
+            return
+
+
+async def _stop(
+    server: DeviceBroker,
+    queue: IngestQueue,
+    latest: LatestValues,
+    presence: Presence,
+    notifier: Notifier,
+) -> None:
+    server.stop_arrivals()
+    queue.stop()
+    try:
+        async with asyncio.timeout(_DRAIN):
+            await queue.drained()
+    except TimeoutError:
+        _log.warning("stopped with uncommitted messages; their senders will repeat them")
+    await server.close()
+    for flush in (latest.flush, presence.flush, notifier.flush):
+        try:
+            async with asyncio.timeout(_DRAIN / 2):
+                await flush()
+        except (*OUTAGE, bus.ValkeyConnectionError) as error:
+            _log.warning("not written at the stop", what=flush.__qualname__, reason=repr(error))
+
+
+def main() -> None:
+    """Run the broker with the settings of the environment."""
+    configure_logging("broker")
+    # Under load some 100,000 short-lived objects are alive at a time, none of them in cycles: the
+    # usual thresholds would have the collector walk through them many times a second.
+    gc.freeze()
+    gc.set_threshold(100_000, 50, 100)
+    uvloop.run(run(load_settings()))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,238 @@
+"""The telemetry triggers of all tenants, and which of them watch a device."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
+from uuid import UUID
+
+import msgspec
+import structlog
+
+from broker.batching import Effects, Part
+from broker.devices import Device
+from broker.metrics import BrokerMetrics
+from core.db.repositories.ingest import (
+    DefinitionRow,
+    OutboxRow,
+    TriggerStateRow,
+    instant,
+)
+from core.db.repositories.outbox import outbox_key
+from core.dsl.expressions import ExpressionError
+from core.dsl.telemetry_trigger import CompiledTrigger, Step, TriggerState
+from core.errors import InvalidInputError
+from core.temporal.outbox import StartRun
+
+_log = structlog.get_logger(__name__)
+_encode: Final = msgspec.json.Encoder().encode
+
+Key = tuple[UUID, int]
+"""Automation and position among its triggers."""
+
+
+class _Watch(msgspec.Struct, frozen=True):
+    """One compiled trigger of one published version; `source` is its JSON."""
+
+    tenant_id: UUID
+    workflow_id: UUID
+    version: int
+    index: int
+    source: bytes
+    trigger: CompiledTrigger
+
+
+class Binding:
+    """A trigger that watches a device, with what it remembers of it."""
+
+    __slots__ = ("metric", "state", "watch")
+
+    def __init__(self, watch: _Watch, state: TriggerState) -> None:
+        self.watch = watch
+        self.metric = watch.trigger.metric
+        self.state = state
+
+
+def _microseconds(row: Any) -> int | None:
+    return None if row is None else round(row.timestamp() * 1_000_000)
+
+
+class TriggerIndex:
+    """Compiled triggers by tenant; kept as long as their source stays the same."""
+
+    def __init__(self, metrics: BrokerMetrics) -> None:
+        self._metrics = metrics
+        self._watches: dict[Key, _Watch] = {}
+        self._tenants: dict[UUID, list[_Watch]] = {}
+        self._complained = 0.0
+
+    def watches(self, tenant_id: UUID) -> bool:
+        """Tell whether a tenant has any trigger, so whether stored states matter."""
+        return tenant_id in self._tenants
+
+    def load(self, rows: Sequence[DefinitionRow]) -> list[Key]:
+        """Take over what is published now.
+
+        Returns:
+            The triggers that are gone or changed: what they remember is void.
+        """
+        watches: dict[Key, _Watch] = {}
+        for row in rows:
+            for index, definition in enumerate(msgspec.json.decode(row.triggers)):
+                if not isinstance(definition, dict) or definition.get("type") != "telemetry":
+                    continue
+                watch = self._compile(row, index, definition)
+                if watch is not None:
+                    watches[row.workflow_id, index] = watch
+        void = [
+            key
+            for key, old in self._watches.items()
+            if key not in watches or watches[key].source != old.source
+        ]
+        self._watches = watches
+        self._tenants = {}
+        for watch in watches.values():
+            self._tenants.setdefault(watch.tenant_id, []).append(watch)
+        return void
+
+    def _compile(self, row: DefinitionRow, index: int, definition: dict[str, Any]) -> _Watch | None:
+        source = _encode(definition)
+        old = self._watches.get((row.workflow_id, index))
+        if old is not None and old.source == source:
+            trigger = old.trigger
+        else:
+            try:
+                trigger = CompiledTrigger.compile(definition)
+            except InvalidInputError as error:
+                _log.warning(
+                    "trigger skipped: it does not compile",
+                    workflow_id=str(row.workflow_id),
+                    version=row.version,
+                    index=index,
+                    reason=error.detail,
+                    errors=[f"{fault.pointer}: {fault.message}" for fault in error.errors],
+                )
+                return None
+        return _Watch(row.tenant_id, row.workflow_id, row.version, index, source, trigger)
+
+    def bind(self, device: Device, stored: Iterable[TriggerStateRow] | None) -> None:
+        """Give a device the triggers that watch it.
+
+        Args:
+            device: The device.
+            stored: Its states in the database; None keeps those in memory, as far as the trigger
+                they belong to is still the same.
+        """
+        states: dict[Key, TriggerState] = {}
+        if stored is None:
+            for binding in device.bindings:
+                key = (binding.watch.workflow_id, binding.watch.index)
+                if key in self._watches and self._watches[key].source == binding.watch.source:
+                    states[key] = binding.state
+        else:
+            for row in stored:
+                states[row.workflow_id, row.trigger_index] = TriggerState(
+                    active=row.active,
+                    fired=row.fired,
+                    since=_microseconds(row.since),
+                    last_fired=_microseconds(row.last_fired),
+                )
+        device.bindings = tuple(
+            Binding(watch, states.get((watch.workflow_id, watch.index)) or TriggerState())
+            for watch in self._tenants.get(device.tenant_id, ())
+            if watch.trigger.applies_to(device.id, device.profile)
+        )
+
+    def judge(
+        self, part: Part, device: Device, at: int, now: int, values: Mapping[str, float | None]
+    ) -> None:
+        """Let a device's triggers judge one sample; what follows becomes effects of the part.
+
+        `at` and `now` are the times of the sample and of its receipt in microseconds.
+        """
+        for binding in device.bindings:
+            value = values.get(binding.metric)
+            if value is None:
+                continue
+            trigger = binding.watch.trigger
+            context = None
+            if trigger.needs_context:
+                context = {
+                    "value": value,
+                    "values": values,
+                    "device": device.context,
+                    "trigger": self._event(device, at, binding.metric, values)
+                    | {"time": instant(at)},
+                }
+            try:
+                step = trigger.observe(binding.state, at, now, value, context)
+            except ExpressionError as error:
+                self._complain(binding, device, error)
+                continue
+            if step is not Step.NOTHING:
+                self._record(device, binding, at, values, step, part.effect())
+
+    def _record(
+        self,
+        device: Device,
+        binding: Binding,
+        at: int,
+        values: Mapping[str, float | None],
+        step: Step,
+        effects: Effects,
+    ) -> None:
+        watch, state = binding.watch, binding.state
+        effects.states[watch.workflow_id, watch.index, device.id] = TriggerStateRow(
+            watch.workflow_id,
+            watch.index,
+            device.id,
+            device.tenant_id,
+            state.active,
+            state.fired,
+            None if state.since is None else instant(state.since),
+            None if state.last_fired is None else instant(state.last_fired),
+        )
+        if step is Step.FIRED:
+            self._metrics.fired.inc()
+            run = StartRun(
+                workflow_id=str(watch.workflow_id),
+                version=watch.version,
+                event_key=f"t{watch.index}:{device.id}:{at // 1000}",
+                trigger=self._event(device, at, binding.metric, values),
+                device_id=str(device.id),
+            )
+            effects.outbox.append(
+                OutboxRow(
+                    device.tenant_id,
+                    "start_run",
+                    outbox_key(device.tenant_id, run),
+                    _encode(run).decode(),
+                )
+            )
+
+    @staticmethod
+    def _event(
+        device: Device, at: int, metric: str, values: Mapping[str, float | None]
+    ) -> dict[str, Any]:
+        return {
+            "type": "telemetry",
+            "device_id": str(device.id),
+            "time": instant(at).isoformat().replace("+00:00", "Z"),
+            "metric": metric,
+            "value": values[metric],
+            "values": values,
+        }
+
+    def _complain(self, binding: Binding, device: Device, error: ExpressionError) -> None:
+        self._metrics.trigger_errors.inc()
+        if time.monotonic() - self._complained < 10:  # a bad expression fails at every message
+            return
+        self._complained = time.monotonic()
+        _log.warning(
+            "a trigger's condition could not be evaluated",
+            workflow_id=str(binding.watch.workflow_id),
+            index=binding.watch.index,
+            device_id=str(device.id),
+            reason=error.detail,
+        )

@@ -1,0 +1,1 @@
+"""The broker, against real PostgreSQL and Valkey, with real MQTT clients and raw sockets."""
