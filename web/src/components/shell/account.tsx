@@ -8,7 +8,7 @@ import { Button } from "@/components/ui/button";
 import { signOut, useSession } from "@/lib/auth/session";
 
 export function Account() {
-  const user = useSession((session) => session.user);
+  const user = useSession((session) => session.me?.user);
   const queries = useQueryClient();
   const [busy, setBusy] = useState(false);
 

@@ -7,7 +7,7 @@ import { useForm } from "react-hook-form";
 import { Button } from "@/components/ui/button";
 import { Field, Input } from "@/components/ui/field";
 import { Failure } from "@/components/ui/states";
-import type { LoginRequest } from "@/lib/api/types";
+import type { SignIn } from "@/lib/api/types";
 import { returnPath } from "@/lib/auth/return-path";
 import { signIn, useSession } from "@/lib/auth/session";
 
@@ -20,13 +20,13 @@ export function SignInForm() {
     register,
     handleSubmit,
     formState: { errors, isSubmitting },
-  } = useForm<LoginRequest>({ defaultValues: { email: "", password: "" } });
+  } = useForm<SignIn>({ defaultValues: { email: "", password: "" } });
 
   useEffect(() => {
     if (signedIn) router.replace(next);
   }, [signedIn, next, router]);
 
-  async function submit(credentials: LoginRequest) {
+  async function submit(credentials: SignIn) {
     setError(null);
     try {
       await signIn(credentials);

@@ -2,7 +2,7 @@ import { CircleAlert } from "lucide-react";
 import type { ReactNode } from "react";
 
 import { Button } from "@/components/ui/button";
-import { ApiError } from "@/lib/api/problem";
+import { ApiError, type Fault } from "@/lib/api/problem";
 
 /** What a list shows when there is nothing in it, and how to change that. */
 export function Empty({ title, children }: { title: string; children?: ReactNode }) {
@@ -47,19 +47,7 @@ export function Failure({ error, title, onRetry }: FailureProps) {
       <div className="flex min-w-0 flex-1 flex-col gap-1.5">
         <p className="font-medium text-bad">{heading}</p>
         {message !== heading && <p className="break-words">{message}</p>}
-        {faults.length > 0 && (
-          <ul className="flex flex-col gap-1.5">
-            {faults.map((fault, index) => (
-              <li key={index} className="break-words">
-                <code className="mr-2 rounded bg-raised px-1 py-0.5 font-mono text-xs">
-                  {fault.pointer || "/"}
-                </code>
-                {fault.message}
-                {fault.hint && <span className="block text-muted">{fault.hint}</span>}
-              </li>
-            ))}
-          </ul>
-        )}
+        {faults.length > 0 && <FaultList faults={faults} />}
         {onRetry && (
           <div>
             <Button onClick={onRetry}>Try again</Button>
@@ -67,6 +55,23 @@ export function Failure({ error, title, onRetry }: FailureProps) {
         )}
       </div>
     </div>
+  );
+}
+
+/** Faults with the places they are in. */
+export function FaultList({ faults }: { faults: readonly Fault[] }) {
+  return (
+    <ul className="flex flex-col gap-1.5">
+      {faults.map((fault, index) => (
+        <li key={index} className="break-words">
+          <code className="mr-2 rounded bg-raised px-1 py-0.5 font-mono text-xs">
+            {fault.pointer || "/"}
+          </code>
+          {fault.message}
+          {fault.hint && <span className="block text-muted">{fault.hint}</span>}
+        </li>
+      ))}
+    </ul>
   );
 }
 

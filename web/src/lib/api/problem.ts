@@ -3,7 +3,7 @@ export interface Fault {
   /** JSON pointer into the request body, `""` when the whole is meant. */
   pointer: string;
   message: string;
-  hint?: string;
+  hint?: string | null;
 }
 
 /** An answer of the API that is not a success: RFC 9457 problem JSON where it sent one. */

@@ -8,20 +8,20 @@
 import { create } from "zustand";
 
 import { ApiError, OfflineError, toApiError } from "@/lib/api/problem";
-import type { LoginRequest, TokenPair, User } from "@/lib/api/types";
+import type { Me, SignIn, Tokens } from "@/lib/api/types";
 
 const STORAGE_KEY = "iotlinker.refresh-token";
 const TIMEOUT_MS = 15_000;
-const EXPIRY_MARGIN_MS = 30_000;
+const EXPIRY_MARGIN_MS = 60_000;
 
 type Status = "unknown" | "anonymous" | "signed-in";
 
 interface SessionState {
   status: Status;
-  user: User | null;
+  me: Me | null;
 }
 
-export const useSession = create<SessionState>()(() => ({ status: "unknown", user: null }));
+export const useSession = create<SessionState>()(() => ({ status: "unknown", me: null }));
 
 let accessToken: string | null = null;
 let expiresAt = 0;
@@ -58,7 +58,7 @@ async function post<T>(path: string, body: unknown): Promise<T> {
   return answer as T;
 }
 
-async function loadUser(token: string): Promise<User> {
+async function loadMe(token: string): Promise<Me> {
   let response: Response;
   try {
     response = await fetch("/api/v1/auth/me", {
@@ -70,10 +70,10 @@ async function loadUser(token: string): Promise<User> {
   }
   const answer: unknown = await response.json().catch(() => null);
   if (!response.ok) throw toApiError(response.status, answer);
-  return answer as User;
+  return answer as Me;
 }
 
-function keep(tokens: TokenPair): string {
+function keep(tokens: Tokens): string {
   accessToken = tokens.access_token;
   expiresAt = Date.now() + tokens.expires_in * 1000;
   sessionStorage.setItem(STORAGE_KEY, tokens.refresh_token);
@@ -84,7 +84,7 @@ function keep(tokens: TokenPair): string {
 export function forget(): void {
   accessToken = null;
   sessionStorage.removeItem(STORAGE_KEY);
-  useSession.setState({ status: "anonymous", user: null });
+  useSession.setState({ status: "anonymous", me: null });
 }
 
 /**
@@ -92,17 +92,16 @@ export function forget(): void {
  *
  * @throws ApiError when the credentials are refused, OfflineError without an answer.
  */
-export async function signIn(credentials: LoginRequest): Promise<void> {
-  const token = keep(await post<TokenPair>("/api/v1/auth/login", credentials));
-  const user = await loadUser(token);
-  useSession.setState({ status: "signed-in", user });
+export async function signIn(credentials: SignIn): Promise<void> {
+  const token = keep(await post<Tokens>("/api/v1/auth/login", credentials));
+  const me = await loadMe(token);
+  useSession.setState({ status: "signed-in", me });
 }
 
 /** End the session here and on the server; the tab is signed out even if the server is away. */
 export async function signOut(): Promise<void> {
-  const refreshToken = sessionStorage.getItem(STORAGE_KEY);
   try {
-    if (refreshToken) await post("/api/v1/auth/logout", { refresh_token: refreshToken });
+    if ((await freshToken()) !== null) await post("/api/v1/auth/logout", null);
   } catch (error) {
     if (!(error instanceof ApiError || error instanceof OfflineError)) throw error;
   } finally {
@@ -132,7 +131,7 @@ async function exchange(): Promise<string | null> {
   }
   try {
     accessToken = null;
-    return keep(await post<TokenPair>("/api/v1/auth/refresh", { refresh_token: refreshToken }));
+    return keep(await post<Tokens>("/api/v1/auth/refresh", { refresh_token: refreshToken }));
   } catch (error) {
     if (error instanceof ApiError && error.status < 500 && error.status !== 429) {
       forget();
@@ -151,6 +150,6 @@ export async function restore(): Promise<void> {
   if (useSession.getState().status !== "unknown") return;
   const token = await refresh();
   if (token === null) return;
-  const user = await loadUser(token);
-  useSession.setState({ status: "signed-in", user });
+  const me = await loadMe(token);
+  useSession.setState({ status: "signed-in", me });
 }

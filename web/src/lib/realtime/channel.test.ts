@@ -4,7 +4,9 @@ import { openChannel, type ChannelStatus, type Message } from "@/lib/realtime/ch
 
 /** Stands in for the browser's WebSocket; the test plays the server. */
 class Socket {
+  static readonly OPEN = 1;
   static opened: Socket[] = [];
+  readonly readyState = Socket.OPEN;
   readonly sent: unknown[] = [];
   onopen?: () => void;
   onmessage?: (event: { data: unknown }) => void;
@@ -12,6 +14,10 @@ class Socket {
 
   constructor(readonly path: string) {
     Socket.opened.push(this);
+  }
+
+  answer(type: string, payload: unknown) {
+    this.onmessage?.({ data: JSON.stringify({ type, channel: "device-data", payload }) });
   }
 
   send(text: string) {
@@ -60,9 +66,26 @@ test("authenticates, subscribes, and is live once the server answers", async () 
   ]);
   expect(channel.statuses).toEqual(["connecting"]);
   socket?.onmessage?.({ data: "no JSON" });
+  socket?.answer("auth", { expires_at: Date.now() / 1000 + 900 });
+  expect(channel.statuses).toEqual(["connecting"]);
   socket?.onmessage?.({ data: '{"type": "data", "channel": "device-data", "payload": 1}' });
   expect(channel.statuses).toEqual(["connecting", "live"]);
   expect(channel.messages).toHaveLength(1);
+});
+
+test("a new token is sent before the old one ends, and not after the connection is lost", async () => {
+  const channel = open();
+  await settle();
+  const [socket] = Socket.opened;
+  socket?.answer("auth", { expires_at: Date.now() / 1000 + 900 });
+  await vi.advanceTimersByTimeAsync(850_000);
+  expect(socket?.sent).toEqual([]);
+  await vi.advanceTimersByTimeAsync(10_000);
+  expect(socket?.sent).toEqual([{ type: "auth", channel: "", payload: { token: "a-token" } }]);
+  socket?.answer("auth", { expires_at: Date.now() / 1000 + 900 });
+  channel.close();
+  await vi.advanceTimersByTimeAsync(900_000);
+  expect(socket?.sent).toHaveLength(1);
 });
 
 test("a lost connection is made again, with a token asked for anew", async () => {

@@ -1,8 +1,9 @@
 /**
  * One subscription over one WebSocket, kept alive.
  *
- * Protocol: the first message authenticates, the second subscribes; the server then sends `data`
- * messages, and `error` for what it refuses. A lost connection is made again after growing pauses.
+ * Protocol: the first message authenticates, the second subscribes; the server answers both in kind
+ * and then sends `data` and `alert` messages, and `error` for what it refuses. A lost connection is
+ * made again after growing pauses.
  */
 
 export type ChannelStatus = "connecting" | "live" | "offline";
@@ -28,6 +29,8 @@ export interface ChannelOptions {
 
 const FIRST_PAUSE_MS = 500;
 const LONGEST_PAUSE_MS = 15_000;
+/** How long before the token's end a new one is sent, so that the connection outlives it. */
+const RENEWAL_MS = 45_000;
 
 function parse(data: unknown): Message | null {
   if (typeof data !== "string") return null;
@@ -45,6 +48,7 @@ function parse(data: unknown): Message | null {
 export function openChannel(options: ChannelOptions): () => void {
   let socket: WebSocket | null = null;
   let timer: ReturnType<typeof setTimeout> | undefined;
+  let renewal: ReturnType<typeof setTimeout> | undefined;
   let pause = FIRST_PAUSE_MS;
   let closed = false;
 
@@ -74,6 +78,11 @@ export function openChannel(options: ChannelOptions): () => void {
     socket = opened;
     const send = (type: string, channel: string, payload: Record<string, unknown>) =>
       opened.send(JSON.stringify({ type, channel, payload }));
+    const renew = async () => {
+      // Without a token now, the server will close the connection and `retry` takes over.
+      const next = await options.token().catch(() => null);
+      if (next !== null && opened.readyState === WebSocket.OPEN) send("auth", "", { token: next });
+    };
     opened.onopen = () => {
       send("auth", "", { token });
       send("subscribe", options.channel, options.payload);
@@ -81,19 +90,29 @@ export function openChannel(options: ChannelOptions): () => void {
     opened.onmessage = (event) => {
       const message = parse(event.data);
       if (!message) return;
+      if (message.type === "auth") {
+        const { expires_at: end } = message.payload as { expires_at: number };
+        clearTimeout(renewal);
+        renewal = setTimeout(() => void renew(), Math.max(0, end * 1000 - Date.now() - RENEWAL_MS));
+        return;
+      }
       if (message.type !== "error") {
         pause = FIRST_PAUSE_MS;
         options.onStatus("live");
       }
       options.onMessage(message);
     };
-    opened.onclose = retry;
+    opened.onclose = () => {
+      clearTimeout(renewal);
+      retry();
+    };
   }
 
   void connect();
   return () => {
     closed = true;
     clearTimeout(timer);
+    clearTimeout(renewal);
     socket?.close();
   };
 }
