@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from temporalio.client import (
     Client,
     RPCTimeoutOrCancelledError,
+    WorkflowFailureError,
     WorkflowHandle,
     WorkflowQueryFailedError,
     WorkflowQueryRejectedError,
@@ -28,6 +29,18 @@ from core.temporal.client import connect
 _Answer = TypeVar("_Answer", bound=BaseModel)
 _TIMEOUT = timedelta(seconds=5)
 _UPDATE_TIMEOUT = timedelta(seconds=15)
+
+
+class RefusedError(ConflictError):
+    """A workflow refused what it was told.
+
+    Attributes:
+        kind: The workflow's own name for the reason.
+    """
+
+    def __init__(self, detail: str, *, kind: str | None) -> None:
+        super().__init__(detail)
+        self.kind = kind
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,14 +121,15 @@ class Temporal:
                 return await handle.result(rpc_timeout=_TIMEOUT)
         except (RPCError, RPCTimeoutOrCancelledError, RuntimeError, TimeoutError) as error:
             raise _down(error) from error
-        except FailureError as error:
-            raise ConflictError(_reason(error)) from error
+        except WorkflowFailureError as error:
+            raise ConflictError(_reason(error.cause)) from error
 
     async def update(self, workflow_id: str, update: str, argument: BaseModel) -> Any:
         """Tell a running workflow something and return its answer.
 
         Raises:
-            ConflictError: It has ended, or refuses; the message says why.
+            RefusedError: It refuses; the message says why.
+            ConflictError: It has ended, or has not started yet.
             UnavailableError: Temporal, or every worker of the workflow, is down.
         """
         try:
@@ -123,7 +137,9 @@ class Temporal:
                 update, argument, rpc_timeout=_UPDATE_TIMEOUT
             )
         except WorkflowUpdateFailedError as error:
-            raise ConflictError(_reason(error)) from error
+            cause = _cause(error)
+            kind = cause.type if isinstance(cause, ApplicationError) else None
+            raise RefusedError(_reason(error), kind=kind) from error
         except (RPCError, RPCTimeoutOrCancelledError, RuntimeError) as error:
             if _is_missing(error):
                 raise ConflictError("It has ended, or has not started yet.") from error
@@ -152,8 +168,13 @@ def _down(error: Exception) -> UnavailableError:
     return UnavailableError(f"Temporal cannot be reached: {type(error).__name__}.")
 
 
-def _reason(error: BaseException) -> str:
+def _cause(error: BaseException) -> BaseException:
     cause = error
-    while cause.__cause__ is not None and isinstance(cause.__cause__, FailureError):
+    while isinstance(cause.__cause__, FailureError):
         cause = cause.__cause__
+    return cause
+
+
+def _reason(error: BaseException) -> str:
+    cause = _cause(error)
     return cause.message if isinstance(cause, ApplicationError) else str(cause)

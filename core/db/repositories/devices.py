@@ -2,15 +2,14 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col, select
 
-from core.db.tables import Device, DeviceCredential, DeviceEvent, DeviceProfile
+from core.db.tables import Device, DeviceCredential, DeviceEvent, DeviceProfile, TriggerOutbox
+from core.temporal import names
 
 DeviceOfType = tuple[Device, str]
 """A device and the name of its profile."""
@@ -33,7 +32,8 @@ class DeviceFilter:
     search: str | None = None
 
 
-def _like(text: str) -> str:
+def like(text: str) -> str:
+    """Return the pattern that finds `text` anywhere; its escape is a backslash."""
     escaped = text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
     return f"%{escaped}%"
 
@@ -66,6 +66,11 @@ async def profiles_by_name(session: AsyncSession, names: Iterable[str]) -> dict[
     return {profile.name: profile for profile in rows}
 
 
+async def profile_names(session: AsyncSession) -> set[str]:
+    """Return the names of all profiles."""
+    return set(await session.scalars(select(col(DeviceProfile.name))))
+
+
 async def page(
     session: AsyncSession, wanted: DeviceFilter, *, offset: int, limit: int
 ) -> tuple[list[DeviceOfType], int]:
@@ -80,7 +85,7 @@ async def page(
     else:
         filters.append(col(Device.lifecycle) == wanted.lifecycle)
     if wanted.search:
-        filters.append(col(Device.name).ilike(_like(wanted.search), escape="\\"))
+        filters.append(col(Device.name).ilike(like(wanted.search), escape="\\"))
     joined = col(DeviceProfile.id) == col(Device.profile_id)
     total = await session.scalar(
         select(sa.func.count()).select_from(Device).join(DeviceProfile, joined).where(*filters)
@@ -122,14 +127,22 @@ async def names_in_use(session: AsyncSession, names: Sequence[str]) -> set[str]:
 
 
 async def insert_many(
-    session: AsyncSession,
-    devices: Sequence[dict[str, Any]],
-    credentials: Sequence[dict[str, Any]],
+    session: AsyncSession, rows: Sequence[Device], keys: Sequence[tuple[UUID, bytes]]
 ) -> None:
-    """Insert many devices and their credentials; the keys are column names."""
+    """Insert many devices of one tenant, and one credential (device, digest) each."""
     # Through Core: ten thousand tracked objects would cost seconds.
-    await session.execute(insert(Device.__table__), devices)  # pyright: ignore[reportAttributeAccessIssue]  # SQLModel does not type __table__
-    await session.execute(insert(DeviceCredential.__table__), credentials)  # pyright: ignore[reportAttributeAccessIssue]  # as above
+    columns = ("id", "tenant_id", "profile_id", "name", "location", "configuration")
+    await session.execute(
+        sa.insert(Device),
+        [{c: getattr(row, c) for c in columns} | {"labels": row.labels} for row in rows],
+    )
+    await session.execute(
+        sa.insert(DeviceCredential),
+        [
+            {"tenant_id": row.tenant_id, "device_id": device_id, "key_sha256": digest}
+            for row, (device_id, digest) in zip(rows, keys, strict=True)
+        ],
+    )
 
 
 async def revoke_credentials(session: AsyncSession, device_id: UUID) -> int:
@@ -144,6 +157,25 @@ async def revoke_credentials(session: AsyncSession, device_id: UUID) -> int:
         .returning(col(DeviceCredential.id))
     )
     return len(revoked.all())
+
+
+async def forget_provisioning(session: AsyncSession, tenant_id: UUID, device_id: UUID) -> bool:
+    """Let a device be provisioned again: forget that Temporal was told of the last time.
+
+    Returns:
+        False when Temporal has not been told yet, so that it is still to come.
+    """
+    workflow_id = names.provisioning_id(tenant_id, device_id)
+    keys = (workflow_id, f"{workflow_id}#{names.Signal.DEVICE_CONNECTED}")
+    await session.execute(
+        sa.delete(TriggerOutbox).where(
+            col(TriggerOutbox.key).in_(keys), col(TriggerOutbox.done_at).is_not(None)
+        )
+    )
+    left = await session.scalar(
+        select(col(TriggerOutbox.id)).where(col(TriggerOutbox.key).in_(keys)).limit(1)
+    )
+    return left is None
 
 
 async def events(

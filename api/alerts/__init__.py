@@ -1,0 +1,1 @@
+"""Alert definitions and alarms."""

@@ -1,0 +1,1 @@
+"""Devices: their life, twins and commands."""

@@ -1,0 +1,1 @@
+"""Live data over WebSockets: one reader of the bus per process, bounded queues per client."""

@@ -1,0 +1,118 @@
+"""The OpenAPI document and the page that shows it."""
+
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import APIRouter, FastAPI, Request
+from fastapi.openapi.docs import get_swagger_ui_html
+from fastapi.openapi.utils import get_openapi
+from fastapi.routing import APIRoute
+from starlette.responses import HTMLResponse, JSONResponse
+
+from api.problems import MEDIA_TYPE
+from api.schemas import Problem
+from api.security.permissions import Public, declarations, public
+
+TAGS = [
+    {"name": "auth", "description": "Signing in and out; tokens."},
+    {"name": "devices", "description": "Devices, profiles, provisioning, commands, twins."},
+    {"name": "telemetry", "description": "Measurements."},
+    {"name": "workflows", "description": "Automations, their versions and runs."},
+    {"name": "analytics", "description": "Models, trainings, predictions."},
+    {"name": "webhooks", "description": "Signed events to other people's servers."},
+    {"name": "alerts", "description": "Alarms."},
+    {"name": "audit", "description": "Who did what."},
+    {"name": "operations", "description": "Health and metrics."},
+]
+DESCRIPTION = (
+    "Every error is a problem document (RFC 9457). Sign in at `/api/v1/auth/login` and send "
+    "`Authorization: Bearer <access_token>`. Live data comes over WebSockets: `/ws/device-data`, "
+    "`/ws/alerts`, `/ws/dashboard`."
+)
+DOCS_CSP = (
+    "default-src 'self'; script-src 'self' 'unsafe-inline' https://cdn.jsdelivr.net; "
+    "style-src 'self' 'unsafe-inline' https://cdn.jsdelivr.net; "
+    "img-src 'self' data: https://fastapi.tiangolo.com; frame-ancestors 'none'"
+)
+"""The documentation page alone loads Swagger UI from a CDN."""
+
+router = APIRouter(include_in_schema=False)
+
+
+def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Declare problem answers of a route, or of all routes of a router."""
+    return {
+        status: {
+            "description": HTTPStatus(status).phrase,
+            "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+        }
+        for status in statuses
+    }
+
+
+PROBLEMS = problems(400, 413, 422, 500, 503)
+"""What any route may answer."""
+GUARDED = problems(400, 401, 403, 413, 422, 500, 503)
+"""What any route may answer that needs a permission."""
+
+
+def operation_id(route: APIRoute) -> str:
+    """Return a stable name of an operation: its domain and its function."""
+    return f"{route.tags[0] if route.tags else 'api'}_{route.name}"
+
+
+def describe(app: FastAPI) -> None:
+    """Let an application describe itself, with problems and the bearer scheme."""
+
+    def schema() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            document = get_openapi(
+                title=app.title,
+                version=app.version,
+                description=app.description,
+                routes=app.routes,
+                tags=TAGS,
+            )
+            components = document.setdefault("components", {})
+            components.setdefault("schemas", {})["Problem"] = _problem_schema()
+            components["securitySchemes"] = {
+                "bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}
+            }
+            _secure(app, document)
+            app.openapi_schema = document
+        return app.openapi_schema
+
+    app.openapi = schema
+    app.include_router(router)
+
+
+def _problem_schema() -> dict[str, Any]:
+    schema = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
+    fields = schema.pop("$defs")["ProblemError"]
+    schema["properties"]["errors"]["items"] = fields
+    return schema
+
+
+def _secure(app: FastAPI, document: dict[str, Any]) -> None:
+    for methods, path, declaration in declarations(app.routes):
+        for method in methods.lower().split(","):
+            operation = document["paths"].get(path, {}).get(method)
+            if operation is None or isinstance(declaration, Public):
+                continue
+            operation["security"] = [{"bearer": []}]
+            if permission := getattr(declaration, "permission", None):
+                operation["x-permission"] = permission
+
+
+@router.get("/openapi.json", dependencies=[public])
+async def openapi_document(request: Request) -> JSONResponse:
+    """Return the OpenAPI document."""
+    return JSONResponse(request.app.openapi())
+
+
+@router.get("/docs", dependencies=[public])
+async def docs(request: Request) -> HTMLResponse:
+    """Show the OpenAPI document as a page."""
+    page = get_swagger_ui_html(openapi_url="/openapi.json", title=f"{request.app.title} API")
+    page.headers["content-security-policy"] = DOCS_CSP
+    return page

@@ -1,0 +1,46 @@
+"""Forms and answers of device profiles."""
+
+from datetime import datetime
+from typing import Annotated
+from uuid import UUID
+
+from pydantic import Field, StringConstraints
+
+from api.schemas import Form, JsonObject, Pagination, Text, View
+
+ProfileName = Annotated[
+    str, StringConstraints(min_length=1, max_length=100, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.\- ]*$")
+]
+Description = Annotated[Text, StringConstraints(max_length=500)]
+
+
+class ProfileForm(Form):
+    """A new profile; `configuration` may hold `desired`, `metrics` and `prediction`."""
+
+    name: ProfileName
+    description: Description = ""
+    configuration: JsonObject = Field(default_factory=dict)
+
+
+class ProfileChange(Form):
+    """What changes of a profile; the name stays, because definitions refer to it."""
+
+    description: Description | None = None
+    configuration: JsonObject | None = None
+
+
+class ProfileView(View):
+    """A profile."""
+
+    id: UUID
+    name: str
+    description: str
+    configuration: dict[str, object]
+    created_at: datetime
+
+
+class ProfileList(View):
+    """A page of profiles."""
+
+    profiles: list[ProfileView]
+    pagination: Pagination
