@@ -1,13 +1,15 @@
 """Starts the run of one outbox row, by the mode of its automation."""
 
 from datetime import timedelta
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 from pydantic import ValidationError
+from sqlalchemy.ext.asyncio import AsyncSession
 from temporalio.client import Client
 
 from core.db.repositories import automation as repository
+from core.db.repositories.automation import NewRun
 from core.db.session import Database
 from core.dsl.schema import RunSettings
 from core.errors import InvalidInputError
@@ -42,16 +44,15 @@ class RunStarter:
             temporalio.service.RPCError: Temporal does not answer.
         """
         run = _new_run(tenant_id, wanted)
-        # The version's settings are looked at before the automation is locked: most need no lock.
         async with self._database.transaction(tenant_id) as session:
             prepared = await repository.prepare_run(session, tenant_id, run)
-            settings = _settings(prepared.definition)
-            limited = settings.mode == "single" or settings.max_runs is not None
-            if limited:
-                await repository.lock_automation(session, tenant_id, run.workflow_id)
-                if not await self._admit(tenant_id, run, settings):
-                    await session.rollback()
-                    raise NoSlotError
+            status = prepared.status
+            if status is None:
+                settings = _settings(prepared.definition)
+                if not await self._admit(session, tenant_id, run, settings):
+                    status = "cancelled"
+        if status in ("completed", "failed", "cancelled"):
+            return
         await launch.start_run(
             self._client,
             run.temporal_id,
@@ -67,3 +68,71 @@ class RunStarter:
                 dry_run=run.dry_run,
             ),
         )
+
+    async def _admit(
+        self, session: AsyncSession, tenant_id: UUID, run: NewRun, settings: RunSettings
+    ) -> bool:
+        """Tell whether a new run may start by the mode; one that is dropped is ended here.
+
+        Raises:
+            NoSlotError: It may start later; the transaction must be rolled back.
+        """
+        single = settings.mode == "single"
+        most = 1 if single else settings.max_runs
+        if most is None:
+            return True
+        await repository.lock_automation(session, tenant_id, run.workflow_id)
+        others = await repository.active_runs(
+            session, tenant_id, run, same_device=single, most=most
+        )
+        if len(others) < most:
+            return True
+        if await self._end_if_gone(session, tenant_id, *others[0]):
+            return True
+        if not single:
+            raise NoSlotError
+        await repository.end_run(
+            session,
+            tenant_id,
+            run.id,
+            "cancelled",
+            {"type": ALREADY_RUNNING, "message": f"the run {others[0][0]} was going on"},
+        )
+        return False
+
+    async def _end_if_gone(
+        self, session: AsyncSession, tenant_id: UUID, execution_id: UUID, temporal_id: str
+    ) -> bool:
+        """End a run that an operator terminated: such a run could not record it itself."""
+        closed = await launch.has_closed(self._client, temporal_id)
+        if closed:
+            await repository.end_run(
+                session,
+                tenant_id,
+                execution_id,
+                "failed",
+                {"type": "Terminated", "message": "the run was ended from outside"},
+            )
+        return closed
+
+
+def _new_run(tenant_id: UUID, wanted: StartRun) -> NewRun:
+    workflow_id = UUID(wanted.workflow_id)
+    temporal_id = names.run_id(tenant_id, workflow_id, wanted.event_key)
+    return NewRun(
+        id=names.stable_uuid(temporal_id),
+        workflow_id=workflow_id,
+        version=wanted.version,
+        event_key=wanted.event_key,
+        temporal_id=temporal_id,
+        trigger=wanted.trigger,
+        device_id=UUID(wanted.device_id) if wanted.device_id else None,
+        dry_run=wanted.dry_run,
+    )
+
+
+def _settings(definition: dict[str, Any]) -> RunSettings:
+    try:
+        return RunSettings.model_validate(definition.get("settings", {}))
+    except ValidationError as error:
+        raise InvalidInputError(f"the settings of the automation are not valid: {error}") from error

@@ -50,7 +50,7 @@ def demo(
     ] = 400,
 ) -> None:
     """Start the platform and run its main job on NASA's turbofan engines."""
-    from workers.demo import run
+    from workers.demo.main import run
 
     run(home, leave=leave, rate=rate)
 

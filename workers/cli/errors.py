@@ -17,17 +17,28 @@ def reported() -> Generator[None]:
     """End the process with exit code 1 and a line on standard error for an expected error."""
     try:
         yield
-    except KeyboardInterrupt:
-        sys.exit(INTERRUPTED)
-    except IoTLinkerError as error:
-        lines = [f"{error.title}: {error.detail}"]
-        lines += [f"  {fault.pointer or '/'}: {fault.message}" for fault in error.errors]
-        _end("\n".join(lines))
-    except ValidationError as error:
-        _end(_settings(error))
-    except OSError as error:
-        # A server that is down is the usual one: "the platform is not running".
-        _end(f"{error}\nIs the platform running? `iotlinker status` tells.")
+    except (Exception, KeyboardInterrupt) as error:
+        match _first(error):
+            case KeyboardInterrupt():
+                sys.exit(INTERRUPTED)
+            case IoTLinkerError() as expected:
+                lines = [f"{expected.title}: {expected.detail}"]
+                lines += [f"  {fault.pointer or '/'}: {fault.message}" for fault in expected.errors]
+                _end("\n".join(lines))
+            case ValidationError() as wrong:
+                _end(_settings(wrong))
+            case OSError() as refused:
+                # A server that is down is the usual one.
+                _end(f"{refused}\nIs the platform running? `iotlinker status` tells.")
+            case _:
+                raise
+
+
+def _first(error: BaseException) -> BaseException:
+    """Return what went wrong first where several tasks failed together."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
 
 
 def _settings(error: ValidationError) -> str:

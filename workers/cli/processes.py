@@ -6,6 +6,8 @@ Each imports its own process only: together they would take seconds.
 from collections.abc import Sequence
 from pathlib import Path
 
+import uvloop
+
 from core.logging import configure_logging
 from core.settings import load_settings
 from core.temporal.names import TaskQueue
@@ -16,7 +18,7 @@ def api(home: Path | None) -> None:
     configure_logging("api")
     from api.main import run
 
-    run(load_settings(home))
+    uvloop.run(run(load_settings(home)))
 
 
 def broker(home: Path | None) -> None:
@@ -24,7 +26,7 @@ def broker(home: Path | None) -> None:
     configure_logging("broker")
     from broker.main import run
 
-    run(load_settings(home))
+    uvloop.run(run(load_settings(home)))
 
 
 def worker(home: Path | None, queues: Sequence[TaskQueue]) -> None:
@@ -32,4 +34,4 @@ def worker(home: Path | None, queues: Sequence[TaskQueue]) -> None:
     configure_logging("worker-" + "+".join(queues))
     from workers.worker import run
 
-    run(load_settings(home), queues)
+    uvloop.run(run(load_settings(home), queues))

@@ -2,6 +2,8 @@
 
 import asyncio
 import time
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from typing import Any, Self
 
 import httpx
@@ -17,6 +19,20 @@ class DemoError(IoTLinkerError):
     """The platform did not do what the demo asked for."""
 
     code, status, title = "demo_failed", 500, "The demo failed"
+
+
+@asynccontextmanager
+async def within(seconds: float, what: str) -> AsyncGenerator[None]:
+    """Bound the block.
+
+    Raises:
+        DemoError: It took longer; the message says what was waited for.
+    """
+    try:
+        async with asyncio.timeout(seconds):
+            yield
+    except TimeoutError:
+        raise DemoError(f"{what}: not within {seconds:.0f} s") from None
 
 
 class ApiClient:

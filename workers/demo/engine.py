@@ -11,7 +11,7 @@ import json
 import logging
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 from uuid import UUID
@@ -19,6 +19,9 @@ from uuid import UUID
 import aiomqtt
 
 from core import topics
+
+OVERHAUL = "overhaul"
+"""Event with which a device starts a new life, as good as new, without having failed."""
 
 _LONGEST_PAUSE = 5.0
 _TIMEOUT = 20.0
@@ -29,14 +32,20 @@ _quiet.setLevel(logging.CRITICAL)
 
 
 class Pacer:
-    """Gives out slots so that all engines together send at one rate."""
+    """Gives out slots so that all engines together send at one rate, from `start` on."""
 
     def __init__(self, rate: float) -> None:
         self._gap = 1 / rate
         self._next = 0.0
+        self._started = asyncio.Event()
+
+    def start(self) -> None:
+        """Let the engines begin."""
+        self._started.set()
 
     async def slot(self) -> None:
         """Wait for the next slot; slots that nobody took in time are gone."""
+        await self._started.wait()
         now = time.monotonic()
         at = max(self._next, now)
         self._next = at + self._gap
@@ -76,6 +85,7 @@ class Engine:
         pacer: Shared by the fleet.
         tally: Shared by the fleet.
         after: The engine's last time stamp so far, epoch ms.
+        overhauled: The engine flew before; an event tells that a new life begins.
     """
 
     def __init__(
@@ -86,7 +96,9 @@ class Engine:
         cycles: Sequence[dict[str, float]],
         pacer: Pacer,
         tally: Tally,
+        *,
         after: int = 0,
+        overhauled: bool = False,
     ) -> None:
         self.device_id = device_id
         self.finished = asyncio.Event()
@@ -101,6 +113,7 @@ class Engine:
         self._tally = tally
         self._next = 0
         self._unacknowledged: bytes | None = None
+        self._overhauled = overhauled
         self._answered: set[str] = set()
 
     async def run(self) -> None:
@@ -141,11 +154,17 @@ class Engine:
                 self._tally.connected -= 1
 
     async def _replay(self, client: aiomqtt.Client) -> None:
+        await self._pacer.slot()
+        if self._overhauled:
+            self.last_time = max(self.last_time + 1, _now())
+            event = {"name": OVERHAUL, "ts": self.last_time}
+            await client.publish(topics.events(self.device_id), json.dumps(event), qos=1)
+            self._overhauled = False
         topic = topics.telemetry(self.device_id)
         while self._next < len(self._cycles):
             await self._pacer.slot()
             if self._unacknowledged is None:
-                self.last_time = max(self.last_time + 1, time.time_ns() // 1_000_000)
+                self.last_time = max(self.last_time + 1, _now())
                 self._unacknowledged = json.dumps(
                     {"ts": self.last_time, "values": self._cycles[self._next]}
                 ).encode()
@@ -170,11 +189,13 @@ class Engine:
                 self._tally.commands += 1
 
 
-async def run_fleet(engines: Sequence[Engine], on_finished: Callable[[], None]) -> None:
-    """Run engines until cancelled; `on_finished` is called when all have sent everything."""
+def _now() -> int:
+    """Return epoch milliseconds."""
+    return time.time_ns() // 1_000_000
+
+
+async def run_fleet(engines: Sequence[Engine]) -> None:
+    """Run engines until cancelled."""
     async with asyncio.TaskGroup() as group:
         for engine in engines:
             group.create_task(engine.run(), name=str(engine.device_id))
-        for engine in engines:
-            await engine.finished.wait()
-        on_finished()

@@ -27,11 +27,12 @@ class LatencyMeter:
         self._seconds: deque[float] = deque(maxlen=size)
         self.messages = 0
 
-    def percentile(self, percent: int) -> float | None:
-        """Return a percentile of the newest latencies in seconds."""
+    def percentiles(self) -> tuple[float, float, float] | None:
+        """Return the 50th, 95th and 99th percentile of the newest latencies in seconds."""
         if len(self._seconds) < 2:
             return None
-        return statistics.quantiles(self._seconds, n=100)[percent - 1]
+        cuts = statistics.quantiles(self._seconds, n=100)
+        return cuts[49], cuts[94], cuts[98]
 
     async def run(
         self, url: str, token: Callable[[], Awaitable[str]], devices: Sequence[UUID]

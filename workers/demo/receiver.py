@@ -47,18 +47,19 @@ class Receiver:
         self.secret: str | None = None
         self.received = Received()
         self._lock = threading.Lock()
-        self._port = 0
+        self.port = 0
+        """Where it listens."""
 
     @property
     def url(self) -> str:
         """The address to deliver to."""
-        return f"http://127.0.0.1:{self._port}/webhooks"
+        return f"http://127.0.0.1:{self.port}/webhooks"
 
     @contextmanager
-    def serving(self, port: int = 0) -> Generator[None]:
-        """Listen while the block runs; port 0 takes a free one."""
-        with ThreadingHTTPServer(("127.0.0.1", port), self._handler()) as server:
-            self._port = server.server_address[1]
+    def serving(self, wanted: int = 0) -> Generator[None]:
+        """Listen while the block runs, at a free port when the wanted one is taken."""
+        with self._server(wanted) as server:
+            self.port = server.server_address[1]
             thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.1})
             thread.start()
             try:
@@ -66,6 +67,12 @@ class Receiver:
             finally:
                 server.shutdown()
                 thread.join()
+
+    def _server(self, port: int) -> ThreadingHTTPServer:
+        try:
+            return ThreadingHTTPServer(("127.0.0.1", port), self._handler())
+        except OSError:
+            return ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
 
     def accept(self, headers: dict[str, str], body: bytes) -> bool:
         """Verify and count one request; False when it is not what the secret signed."""
