@@ -1,0 +1,1 @@
+"""The effects of automations, a file per concern."""
