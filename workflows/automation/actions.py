@@ -9,8 +9,8 @@ from pydantic import ValidationError
 from temporalio import workflow
 from temporalio.common import RetryPolicy, WorkflowIDReusePolicy
 from temporalio.exceptions import (
-    ActivityError,
     ChildWorkflowError,
+    FailureError,
     WorkflowAlreadyStartedError,
     is_cancelled_exception,
 )
@@ -245,7 +245,7 @@ class Actions:
         allowed = min(own, left)
         try:
             done = await self._execute(attempt, effect, call, allowed, retry_policy(step, effect))
-        except ActivityError as error:
+        except FailureError as error:
             if is_cancelled_exception(error):
                 raise asyncio.CancelledError from error
             if own > left and self._state.deadline <= workflow.now():

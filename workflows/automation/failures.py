@@ -54,9 +54,12 @@ def from_expression(error: ExpressionError) -> StepFailedError:
     return StepFailedError(error.code, f"{error.detail}{value}")
 
 
-def from_activity(error: ActivityError) -> StepFailedError:
-    """Return the failure of a step whose activity gave up."""
-    match error.cause:
+def from_activity(error: FailureError) -> StepFailedError:
+    """Return the failure of a step whose activity gave up.
+
+    A local activity's error comes as it was raised, another's within an `ActivityError`.
+    """
+    match error.cause if isinstance(error, ActivityError) else error:
         case ApplicationError() as cause:
             attempt = next((d for d in cause.details if isinstance(d, int)), 1)
             return StepFailedError(cause.type or "Failed", cause.message, attempt)

@@ -5,7 +5,7 @@ from datetime import timedelta
 from typing import Any
 
 from temporalio import workflow
-from temporalio.exceptions import ActivityError, is_cancelled_exception
+from temporalio.exceptions import FailureError, is_cancelled_exception
 
 from core.temporal.activity_names import AutomationActivity
 from core.temporal.contracts import RunInput
@@ -78,7 +78,7 @@ class Journal:
                 retry_policy=PATIENT,
                 local_retry_threshold=_LOCAL_RETRY,
             )
-        except ActivityError as failure:
+        except FailureError as failure:
             if is_cancelled_exception(failure):
                 raise asyncio.CancelledError from failure
             raise
