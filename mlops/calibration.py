@@ -88,10 +88,13 @@ class Calibration(BaseModel):
         return next((one for one in self.levels if predicted <= one.upper), self.levels[-1])
 
     def interval(self, predicted: float) -> tuple[float, float]:
-        """Return remaining cycles that `COVERAGE` of the truths at this level lay between."""
+        """Return remaining cycles that `COVERAGE` of the truths at this level lay between.
+
+        Widened to hold the prediction itself, should all of its level have erred to one side.
+        """
         tail = (1 - COVERAGE) / 2
         low, high = np.interp([tail, 1 - tail], _SHARES, self.level(predicted).quantiles)
-        return max(0.0, predicted + float(low)), max(0.0, predicted + float(high))
+        return max(0.0, predicted + min(float(low), 0.0)), predicted + max(float(high), 0.0)
 
     def probability_within(self, predicted: float, horizon: float) -> float:
         """Return the share of held-out devices at this level that failed within `horizon` cycles.

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 from uuid import UUID
 
 import numpy as np
@@ -12,6 +13,9 @@ from core.db.repositories.analytics import Cycle, Stretch
 from mlops.features import BASELINE, History
 from mlops.features.rolling import FloatArray
 from mlops.features.spec import AGE_LIMIT
+
+OVERHAUL: Final = "overhaul"
+"""Device event after which a device counts as new, without having failed."""
 
 
 @dataclass(frozen=True, slots=True)

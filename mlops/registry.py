@@ -33,6 +33,7 @@ _ENVIRONMENT: Final = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",  # Temporal retries on top, and waits better
     "MLFLOW_ARTIFACT_UPLOAD_DOWNLOAD_TIMEOUT": "60",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DO_NOT_TRACK": "true",
 }
@@ -187,6 +188,7 @@ class Registry:
                 source=f"{run.info.artifact_uri}/{_ARTIFACT}",
                 run_id=run.info.run_id,
                 tags={SHA256_TAG: sha256},
+                await_creation_for=0,  # a store in SQL is done when it answers
             )
         )
 

@@ -8,12 +8,13 @@ from typing import Any, Final
 from uuid import UUID
 
 from core.db.repositories import analytics
+from core.db.repositories.analytics import LifeEvent
 from core.db.session import Database
 from core.errors import NotFoundError
 from core.settings import Settings
 from core.temporal.contracts import TrainingInput
 from core.temporal.training_contracts import DatasetRef
-from mlops.cycles import observe
+from mlops.cycles import OVERHAUL, observe
 from mlops.errors import NotEnoughDataError
 from mlops.features import BASELINE
 from mlops.files import fresh_folder, publish
@@ -32,7 +33,8 @@ async def freeze(
 ) -> DatasetRef:
     """Copy every life that ended in a failure into a folder of its own.
 
-    A device that failed several times has several lives, each from the failure before to its own.
+    A device that failed several times has several lives, each from the failure before, or from an
+    overhaul since, to its own.
 
     Raises:
         NotEnoughDataError: Too few devices have failed.
@@ -42,7 +44,14 @@ async def freeze(
     async with database.transaction(training.tenant_id) as session:
         if await analytics.profile(session, training.profile_id) is None:
             raise NotFoundError(f"there is no device profile {training.profile_id}")
-        failures = await analytics.failures(session, training.profile_id, training.failure_event)
+        events = await analytics.life_events(
+            session, training.profile_id, [training.failure_event, OVERHAUL]
+        )
+    failures = {
+        device_id: happened
+        for device_id, happened in events.items()
+        if any(event.name == training.failure_event for event in happened)
+    }
     if len(failures) < MIN_DEVICES:
         raise NotEnoughDataError(
             f"{len(failures)} devices of this profile have an event named "
@@ -51,8 +60,8 @@ async def freeze(
     folder = await asyncio.to_thread(fresh_folder, final)
     try:
         writer = SnapshotWriter(folder)
-        for number, (device_id, instants) in enumerate(failures.items(), 1):
-            await _freeze_device(database, training.tenant_id, device_id, instants, writer)
+        for number, (device_id, happened) in enumerate(failures.items(), 1):
+            await _freeze_device(database, training, device_id, happened, writer)
             beat({"devices": number, "of": len(failures)})
         if writer.devices < MIN_DEVICES or writer.started is None or writer.ended is None:
             raise NotEnoughDataError(
@@ -76,19 +85,21 @@ async def freeze(
 
 async def _freeze_device(
     database: Database,
-    tenant_id: UUID,
+    training: TrainingInput,
     device_id: UUID,
-    instants: list[datetime],
+    events: list[LifeEvent],
     writer: SnapshotWriter,
 ) -> None:
     since: datetime | None = None
-    for number, failed_at in enumerate(instants):
-        async with database.transaction(tenant_id) as session:
-            observed = await observe(
-                session, device_id, recent=MAX_CYCLES, since=since, until=failed_at
-            )
-        if observed.history.total >= MIN_LIFE:
-            life = Life(device_id, number, observed.history)
-            # The first of the recent cycles stands for the start: the figure is for people.
-            await asyncio.to_thread(writer.add, life, observed.times[0], observed.times[-1])
-        since = failed_at
+    for number, event in enumerate(events):
+        # A life that ended with an overhaul tells of no failure.
+        if event.name == training.failure_event:
+            async with database.transaction(training.tenant_id) as session:
+                observed = await observe(
+                    session, device_id, recent=MAX_CYCLES, since=since, until=event.time
+                )
+            if observed.history.total >= MIN_LIFE:
+                life = Life(device_id, number, observed.history)
+                # The first of the recent cycles stands for the start: the figure is for people.
+                await asyncio.to_thread(writer.add, life, observed.times[0], observed.times[-1])
+        since = event.time

@@ -15,7 +15,7 @@ from core.db.tables import Prediction
 from core.errors import InvalidInputError, NotFoundError
 from core.settings import Settings
 from mlops.calibration import COVERAGE
-from mlops.cycles import Observed, observe
+from mlops.cycles import OVERHAUL, Observed, observe
 from mlops.inference import statistics
 from mlops.inference.champions import Champion, ChampionStore
 from mlops.inference.failure import RECENT, forecast_failure
@@ -102,10 +102,10 @@ class Predictor:
         self, tenant_id: UUID, device: DeviceContext, recent: int, failure_event: str | None
     ) -> Observed:
         async with self._database.transaction(tenant_id) as session:
-            since = failure_event and await analytics.last_failure(
-                session, device.id, failure_event
-            )
-            return await observe(session, device.id, recent=recent, since=since or None)
+            since = None
+            if failure_event is not None:
+                since = await analytics.last_event(session, device.id, [failure_event, OVERHAUL])
+            return await observe(session, device.id, recent=recent, since=since)
 
     async def _failure(
         self, tenant_id: UUID, device: DeviceContext, rules: PredictionSettings, horizon: float

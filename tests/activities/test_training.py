@@ -64,8 +64,14 @@ async def test_freezes_every_life(
     assert again == dataset
 
 
-async def test_a_repaired_device_has_two_lives(
-    family: TrainingActivities, training: TrainingInput, owner: Database
+@pytest.mark.parametrize(("event", "lives"), [("failure", 13), ("overhaul", 12)])
+async def test_a_repaired_device_has_a_life_for_each_failure(
+    family: TrainingActivities,
+    training: TrainingInput,
+    owner: Database,
+    settings: Settings,
+    event: str,
+    lives: int,
 ) -> None:
     mine = sa.column("tenant_id") == training.tenant_id  # the owner sees every tenant
     async with owner.transaction(training.tenant_id) as session:
@@ -75,12 +81,15 @@ async def test_a_repaired_device_has_two_lives(
             DeviceEvent(
                 tenant_id=training.tenant_id,
                 device_id=first.device_id,
-                name="failure",
+                name=event,
                 time=first.time - timedelta(hours=40),
             )
         )
     dataset = await ActivityEnvironment().run(family.snapshot, training)
-    assert (dataset.devices, dataset.lives) == (12, 13)
+    assert (dataset.devices, dataset.lives) == (12, lives)
+    rows = pl.read_parquet(settings.artifacts / dataset.path / "part-*.parquet")
+    last = rows.filter(pl.col("device_id") == str(first.device_id), pl.col("life") == 1)
+    assert last["position"].to_list() == list(range(40))
 
 
 async def test_without_failures_it_says_so(

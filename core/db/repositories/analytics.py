@@ -24,6 +24,14 @@ class DeviceContext:
 
 
 @dataclass(frozen=True, slots=True)
+class LifeEvent:
+    """An event that ends a life of a device."""
+
+    time: datetime
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
 class Cycle:
     """One message of a device; `metrics_id` names the list that its values follow."""
 
@@ -78,28 +86,30 @@ async def device_context(session: AsyncSession, device_id: UUID) -> DeviceContex
     return None if row is None else DeviceContext(*row)
 
 
-async def failures(
-    session: AsyncSession, profile_id: UUID, event: str
-) -> dict[UUID, list[datetime]]:
-    """Return the instants at which devices of a profile failed, ascending, by device."""
+async def life_events(
+    session: AsyncSession, profile_id: UUID, names: Sequence[str]
+) -> dict[UUID, list[LifeEvent]]:
+    """Return the events of these names by device of a profile, ascending in time."""
     rows = await session.execute(
-        select(DeviceEvent.device_id, DeviceEvent.time)
+        select(DeviceEvent.device_id, DeviceEvent.time, DeviceEvent.name)
         .join(Device, col(Device.id) == col(DeviceEvent.device_id))
-        .where(Device.profile_id == profile_id, DeviceEvent.name == event)
+        .where(Device.profile_id == profile_id, col(DeviceEvent.name).in_(names))
         .order_by(col(DeviceEvent.device_id), col(DeviceEvent.time))
     )
-    found: dict[UUID, list[datetime]] = {}
-    for device_id, time in rows:
+    found: dict[UUID, list[LifeEvent]] = {}
+    for device_id, time, name in rows:
         if time is not None:
-            found.setdefault(device_id, []).append(time)
+            found.setdefault(device_id, []).append(LifeEvent(time, name))
     return found
 
 
-async def last_failure(session: AsyncSession, device_id: UUID, event: str) -> datetime | None:
-    """Return when a device failed last; its present life starts after that."""
+async def last_event(
+    session: AsyncSession, device_id: UUID, names: Sequence[str]
+) -> datetime | None:
+    """Return when an event of one of these names happened to a device last."""
     return await session.scalar(
         select(sa.func.max(DeviceEvent.time)).where(
-            DeviceEvent.device_id == device_id, DeviceEvent.name == event
+            DeviceEvent.device_id == device_id, col(DeviceEvent.name).in_(names)
         )
     )
 
