@@ -23,6 +23,10 @@ WAITING_FOR_A_SLOT: Final = timedelta(seconds=5)
 """The longest that a run waits between looks whether it may start (`max_runs`)."""
 
 
+_LOOKED_AT: Final = 10
+"""Oldest runs that are looked up in Temporal when no slot is free."""
+
+
 class NoSlotError(Exception):
     """So many runs are going on as the automation allows; this one must wait."""
 
@@ -87,8 +91,9 @@ class RunStarter:
         )
         if len(others) < most:
             return True
-        if await self._end_if_gone(session, tenant_id, *others[0]):
-            return True
+        for other in others[:_LOOKED_AT]:
+            if await self._end_if_gone(session, tenant_id, *other):
+                return True
         if not single:
             raise NoSlotError
         await repository.end_run(
