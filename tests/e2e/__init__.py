@@ -1,0 +1,1 @@
+"""Tests of a whole platform, as `iotlinker up` starts it."""
