@@ -59,6 +59,11 @@ class Services:
             self._predictor = Predictor(self.settings, self.database)
         return self._predictor
 
+    async def close(self) -> None:
+        """End what the services do in the background."""
+        if self._predictor is not None:
+            await self._predictor.close()
+
     async def authenticate(self, connection: HTTPConnection) -> Caller:
         """Return who makes a request, by its `Authorization` header; checked once a request.
 
@@ -98,25 +103,28 @@ async def open_services(settings: Settings, metrics: Metrics) -> AsyncGenerator[
             httpx.AsyncClient(timeout=5, trust_env=False) as http,
             asyncio.TaskGroup() as tasks,
         ):
+            services = Services(
+                settings=settings,
+                database=database,
+                bus=valkey,
+                temporal=await Temporal.open(settings),
+                http=http,
+                vault=Vault(settings.secrets.vault_key),
+                outbound=OutboundGuard(settings.outbound.allow_networks),
+                tokens=tokens,
+                sessions=Sessions(database, valkey, access_seconds=tokens.access_seconds),
+                passwords=Passwords(),
+                throttle=LoginThrottle(valkey),
+                hub=hub,
+                metrics=metrics,
+            )
             reader = tasks.create_task(hub.run())
             try:
-                yield Services(
-                    settings=settings,
-                    database=database,
-                    bus=valkey,
-                    temporal=await Temporal.open(settings),
-                    http=http,
-                    vault=Vault(settings.secrets.vault_key),
-                    outbound=OutboundGuard(settings.outbound.allow_networks),
-                    tokens=tokens,
-                    sessions=Sessions(database, valkey, access_seconds=tokens.access_seconds),
-                    passwords=Passwords(),
-                    throttle=LoginThrottle(valkey),
-                    hub=hub,
-                    metrics=metrics,
-                )
+                yield services
             finally:
+                hub.close()
                 reader.cancel()
+                await services.close()
     finally:
         await valkey.aclose()
         await database.close()

@@ -39,16 +39,25 @@ class Hub:
         self._listeners: dict[str, Listeners] = {}
         self._confirmed: dict[str, asyncio.Event] = {}
         self._wire = asyncio.Lock()
+        self._closing = False
+
+    def close(self) -> None:
+        """Let `run` end; cancel its task after this.
+
+        Cancelling alone is not enough: before Python 3.12 `asyncio.wait_for`, with which the
+        client writes, can swallow a cancellation, and `run` would then read on for ever.
+        """
+        self._closing = True
 
     async def run(self) -> None:
-        """Read until cancelled; connects again, and subscribes to everything again, on failure."""
+        """Read until closed; connects again, and subscribes to everything again, on failure."""
         wait = _BACK_OFF[0]
-        while True:
+        while not self._closing:
             pubsub = self._valkey.pubsub()
             try:
                 self._pubsub = pubsub
                 await pubsub.subscribe(_HOME, *self._listeners)
-                while True:
+                while not self._closing:
                     message = await pubsub.get_message(timeout=_READ)
                     wait = _BACK_OFF[0]
                     if message is not None:
