@@ -2,8 +2,8 @@
 
 Trained on all 100 training engines; RMSE and NASA score at the last cycle of each of the 100 test
 engines against the true remaining life, which is not capped. The baseline is XGBoost with the
-same parameters on the bare measurements of that cycle, in the same run. The test engines have no
-part in choosing anything. Treat a figure under 10 as a leak until proven otherwise.
+same parameters on the bare measurements of that cycle, in the same run. Nothing is fitted on the
+test engines. Treat a figure under 10 as a leak until proven otherwise.
 """
 
 import json

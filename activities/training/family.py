@@ -177,8 +177,7 @@ class TrainingActivities:
             folder = self._settings.artifacts / model.path
             version = Registry(self._settings).register(training.model_name, folder, model.sha256)
             job.check()
-            for name in ("features", "checkpoints"):
-                shutil.rmtree(self._folder(training) / name, ignore_errors=True)
+            self._tidy(training)
             return RegisteredModel(name=version.name, version=version.number, run_id=version.run_id)
 
         return await run_in_thread(work)
@@ -203,6 +202,18 @@ class TrainingActivities:
             return promote(self._settings, training, dataset, model, registered, on_life=job.check)
 
         return await run_in_thread(work)
+
+    def _tidy(self, training: TrainingInput) -> None:
+        """Drop all but the dataset and the model, also what killed attempts left behind."""
+        folder = self._folder(training)
+        datasets = self._settings.artifacts / "datasets"
+        for path in (
+            folder / "features",
+            folder / "checkpoints",
+            *folder.glob(".*"),
+            *datasets.glob(f".*-{training.training_id}"),
+        ):
+            shutil.rmtree(path, ignore_errors=True)
 
     def _folder(self, training: TrainingInput) -> Path:
         return self._settings.artifacts / "trainings" / str(training.training_id)

@@ -2,7 +2,7 @@
 
 import asyncio
 import dataclasses
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Generator
 from contextlib import contextmanager
 from datetime import timedelta
 from uuid import UUID, uuid4
@@ -45,7 +45,7 @@ async def training(postgres_server: Settings, owner: Database, tenant_id: UUID) 
 
 
 @contextmanager
-def refused(code: str, words: str) -> Iterator[None]:
+def refused(code: str, words: str) -> Generator[None]:
     """Expect an error that Temporal does not retry."""
     with pytest.raises(ApplicationError, match=words) as caught:
         yield
@@ -194,7 +194,10 @@ async def test_a_training_is_registered_once(
 
     trained = await train(family, training)
     run = ActivityEnvironment().run
+    folder = settings.artifacts / "trainings" / str(training.training_id)
+    (folder / ".left-by-a-killed-attempt").mkdir()
     first = await run(family.register, training, trained.model)
+    assert [path.name for path in folder.iterdir()] == ["model"]
     second = await run(family.register, training, trained.model)
     assert first == second
     client = MlflowClient(settings.mlflow_url, settings.mlflow_url)
