@@ -3,6 +3,7 @@
 Each imports its own process only: together they would take seconds.
 """
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -23,10 +24,11 @@ def api(home: Path | None) -> None:
 
 def broker(home: Path | None) -> None:
     """Serve MQTT until a signal ends it."""
-    configure_logging("broker")
-    from broker.main import run
+    if home is not None:
+        os.environ["IOTLINKER_HOME"] = str(home)  # its own entry reads the settings
+    from broker.main import main
 
-    uvloop.run(run(load_settings(home)))
+    main()
 
 
 def worker(home: Path | None, queues: Sequence[TaskQueue]) -> None:

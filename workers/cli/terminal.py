@@ -7,6 +7,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 console = Console(highlight=False)
+if not console.is_terminal:
+    console.soft_wrap = True  # a log's lines are as long as they are
 
 Advance = Callable[[float, float, str], None]
 """Called with what is done, the total, and a few words on what happens now."""

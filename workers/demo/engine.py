@@ -19,9 +19,7 @@ from uuid import UUID
 import aiomqtt
 
 from core import topics
-
-OVERHAUL = "overhaul"
-"""Event with which a device starts a new life, as good as new, without having failed."""
+from mlops.cycles import OVERHAUL
 
 _LONGEST_PAUSE = 5.0
 _TIMEOUT = 20.0

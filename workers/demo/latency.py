@@ -59,9 +59,10 @@ class LatencyMeter:
                     )
                 )
             async for text in socket:
-                self._take(json.loads(text))
+                self.take(json.loads(text))
 
-    def _take(self, message: dict[str, object]) -> None:
+    def take(self, message: dict[str, object]) -> None:
+        """Measure one message of the WebSocket."""
         payload = message.get("payload")
         if message.get("type") != "data" or not isinstance(payload, dict):
             return

@@ -5,6 +5,7 @@ import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from typing import Self
 from uuid import UUID
 
 from rich.live import Live
@@ -36,6 +37,34 @@ _LINE_EVERY = 10.0
 _WATCHED = 10
 """Engines whose data a WebSocket client follows, to measure the latency."""
 _CONNECT = 120.0
+
+
+class _Display:
+    """A live view on a terminal; elsewhere a line now and then, and the whole at the end."""
+
+    def __init__(self, figures: Figures) -> None:
+        self._figures = figures
+        self._live = Live(console=console, refresh_per_second=4) if console.is_terminal else None
+        self._next_line = time.monotonic() + _LINE_EVERY
+
+    def __enter__(self) -> Self:
+        if self._live is not None:
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._live is not None:
+            self._live.stop()
+        else:
+            console.print(view(self._figures))
+
+    def show(self) -> None:
+        """Show the figures as they are now."""
+        if self._live is not None:
+            self._live.update(view(self._figures))
+        elif time.monotonic() >= self._next_line:
+            console.print(line(self._figures))
+            self._next_line += _LINE_EVERY
 
 
 class Replay:
@@ -134,17 +163,13 @@ class Replay:
         """Let the engines fly all cycles, and show how it goes, until everything has settled."""
         self._pacer.start()
         began = time.monotonic()
-        shown = began
-        with Live(view(self.figures), console=console, refresh_per_second=4) as live:
+        with _Display(self.figures) as display:
             calm_since: float | None = None
             deadline: float | None = None
             while True:
                 await self._count(began)
-                live.update(view(self.figures))
+                display.show()
                 now = time.monotonic()
-                if not console.is_terminal and now - shown >= _LINE_EVERY:
-                    console.print(line(self.figures))
-                    shown = now
                 if self._flown:
                     deadline = deadline or now + _SETTLE
                 calm_since = (calm_since or now) if self._settled else None
