@@ -60,7 +60,7 @@ class Topics:
                 return False
             if level == "#" and position != len(levels) - 1:
                 return False
-        name = levels[1] if len(levels) == 2 and levels[1] not in ("", "+", "#") else "any"
+        name = levels[1] if len(levels) > 1 and levels[1] not in ("", "+", "#") else "any"
         down = (("errors",), ("attributes", "desired"), ("commands", name))
         return any(_matches(levels, topic) for topic in down)
 

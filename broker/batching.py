@@ -155,6 +155,7 @@ class IngestQueue:
         self._metrics = metrics
         self._sealed: deque[Batch] = deque()
         self._open = Batch()
+        self._taken: deque[Batch] = deque()
         self._last_ordered: Batch | None = None
         self._arrived = asyncio.Event()
         self._admitting = asyncio.Event()
@@ -219,12 +220,19 @@ class IngestQueue:
             await self._arrived.wait()
         if batch.ordered:
             batch.after, self._last_ordered = self._last_ordered, batch
+        self._taken.append(batch)
         self._metrics.queue.set(self._weight)
         return batch
 
+    def settled(self) -> list[Batch]:
+        """Return the committed batches before which no other is still on its way, oldest first."""
+        settled: list[Batch] = []
+        while self._taken and self._taken[0].committed.is_set():
+            settled.append(self._taken.popleft())
+        return settled
+
     def done(self, batch: Batch) -> None:
-        """Take a committed batch off the account."""
-        batch.committed.set()
+        """Take a batch that is committed and acknowledged off the account."""
         batch.after = None
         self._weight -= batch.weight
         if self._weight <= self._low and not self._stopped:

@@ -2,7 +2,8 @@
 
 1. A part is acknowledged, published and taken off the queue's account only after the transaction
    with its rows and all its effects has committed. A part is never split across an
-   acknowledgement: its PUBACKs are sent when all of it is committed.
+   acknowledgement: its PUBACKs are sent when all of it is committed, and after those of earlier
+   batches, since a client's must come in the order of its messages [MQTT-4.6.0-2].
 2. A transaction that fails is repeated until it commits. Nothing is dropped because the database
    is down; the queue fills, and reading from the sockets stops.
 3. What is delivered twice is stored once: the key of a row is (device, time, metric list), and a
@@ -15,7 +16,7 @@
    states are loaded as they were before these messages. So no firing is lost, and none is made
    twice: the outbox key contains the time of the message.
 6. One bad row cannot block the others for ever: a batch the database calls wrong is bisected down
-   to the part at fault, which becomes a dead letter.
+   to the row at fault, which becomes a dead letter.
 7. A Valkey outage delays and loses notifications only.
 """
 
@@ -84,7 +85,9 @@ class Flusher:
             began = time.perf_counter()
             await self._commit(batch.parts)
             self._metrics.batch_seconds.observe(time.perf_counter() - began)
-            self._finish(batch)
+            batch.committed.set()
+            for done in self._queue.settled():
+                self._finish(done)
 
     async def prepare_days(self, first: int, last: int) -> None:
         """Make sure that days, counted from 1970, have their partitions."""
@@ -137,31 +140,34 @@ class Flusher:
             await self._commit(parts[middle:])
             return
         part = parts[0]
+        if halves := _halves(part):
+            for half in halves:
+                await self._commit([half])
+            return
         _log.error(
-            "the database refuses messages",
+            "the database refuses a message",
             device_id=None if part.device is None else str(part.device.id),
-            messages=part.messages,
             lost=grave,
         )
         if grave:
             return
-        self._metrics.dropped.inc(part.messages)
-        refused = part.rows
-        part.rows, part.live, part.unresolved, part.effects = [], [], [], None
+        self._metrics.refused_rows.inc()
+        letter = Part(part.device, None)
         if part.device is not None:
-            part.effect().dead_letters.append(
+            letter.effect().dead_letters.append(
                 sql.DeadLetterRow(
                     part.device.tenant_id,
                     part.device.id,
                     datetime.now(UTC),
                     "",
-                    b"".join(refused),
+                    b"".join(part.rows),
                     "not_storable",
                     "",
-                    "the database refused these rows (in its binary COPY form)",
+                    "the database refused this row (in its binary COPY form) or what it causes",
                 )
             )
-        await self._commit([part], grave=True)
+        part.unresolved = []
+        await self._commit([letter], grave=True)
 
     async def _resolve(self, parts: list[Part]) -> None:
         """Create what the rows rest on, each in a short transaction of its own."""
@@ -234,6 +240,17 @@ class Flusher:
         self._metrics.committed.inc(messages)
         self._metrics.batch_size.observe(messages)
         self._queue.done(batch)
+
+
+def _halves(part: Part) -> tuple[Part, Part] | None:
+    """Divide a part for bisection: its rows, then its rows from its effects."""
+    if part.unresolved or not part.rows or (len(part.rows) == 1 and part.effects is None):
+        return None
+    first, second = Part(part.device, None), Part(part.device, None)
+    middle = max(1, len(part.rows) // 2)
+    first.rows, second.rows = part.rows[:middle], part.rows[middle:]
+    second.effects = part.effects
+    return first, second
 
 
 async def _write_effects(connection: sql.Connection, effects: list[Effects]) -> list[UUID]:

@@ -18,7 +18,7 @@ class BrokerMetrics:
         self.dead_letters = counter("dead_letters", "Messages that could not be stored", "code")
         self.duplicates = counter("duplicate_rows", "Rows that were stored already")
         self.flush_errors = counter("flush_errors", "Transactions that failed and were repeated")
-        self.dropped = counter("refused_messages", "Messages that the database refused as wrong")
+        self.refused_rows = counter("refused_rows", "Rows that the database refused as wrong")
         self.evaluations = counter("trigger_evaluations", "Measurements judged by triggers")
         self.fired = counter("triggers_fired", "Triggers that fired")
         self.trigger_errors = counter("trigger_errors", "Conditions that could not be evaluated")

@@ -21,7 +21,6 @@ from amqtt.mqtt.connack import (
     SERVER_UNAVAILABLE,
     ConnackPacket,
 )
-from amqtt.mqtt.connect import ConnectPacket
 from amqtt.session import Session
 
 from broker.acl import Topics
@@ -35,7 +34,7 @@ from broker.ingest import Ingest
 from broker.metrics import BrokerMetrics
 from broker.presence import Presence
 from broker.protocol import CHUNK, DeviceHandler
-from broker.sessions import DeviceSession, DeviceWriter, decode, open_session, read_packet
+from broker.sessions import DeviceSession, DeviceWriter, open_session, read_connect
 from broker.triggers import TriggerIndex
 from core.db.repositories.ingest import trigger_states
 from core.db.repositories.ingest_devices import DeviceRow
@@ -149,12 +148,7 @@ class DeviceBroker(Broker):
             # Clients without keep-alive that vanish are noticed by TCP.
             peer.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         async with asyncio.timeout(CONNECT_TIMEOUT):
-            header, body = await read_packet(reader)
-            if header != 0x10:
-                raise MalformedPacketError("the first packet is no CONNECT [MQTT-3.1.0-1]")
-            connect = await decode(header, body)
-            assert isinstance(connect, ConnectPacket)
-            session = open_session(connect)
+            session = open_session(await read_connect(reader))
         row = await self._authenticator.sign_in(session.username, session.password)
         will = (session.will_topic or "").encode()
         if session.will_flag and Topics(row.device_id).route(will) is None:

@@ -111,14 +111,16 @@ class DeviceWriter(StreamWriterAdapter):
             self.abort()
 
 
-async def read_packet(reader: asyncio.StreamReader) -> tuple[int, bytes]:
-    """Read one packet that is not longer than control packets may be.
+async def read_connect(reader: asyncio.StreamReader) -> ConnectPacket:
+    """Read the first packet.
 
     Raises:
-        MalformedPacketError: It is longer, or its length is not encoded rightly.
+        MalformedPacketError: It is no CONNECT, or too long.
         asyncio.IncompleteReadError: The client went away.
     """
     header = (await reader.readexactly(1))[0]
+    if header != 0x10:
+        raise MalformedPacketError("the first packet is no CONNECT [MQTT-3.1.0-1]")
     length = shift = 0
     while True:
         byte = (await reader.readexactly(1))[0]
@@ -130,7 +132,7 @@ async def read_packet(reader: asyncio.StreamReader) -> tuple[int, bytes]:
             raise MalformedPacketError("a remaining length of more than four bytes")
     if length > MAX_CONTROL:
         raise MalformedPacketError(f"a control packet of {length} bytes")
-    return header, await reader.readexactly(length)
+    return await decode(header, await reader.readexactly(length))
 
 
 async def decode(header: int, body: bytes) -> Any:

@@ -55,6 +55,17 @@ def broker_settings(settings: Settings, **changes: Any) -> Settings:
     return dataclasses.replace(settings, broker=settings.broker.model_copy(update=ports | changes))
 
 
+async def metric(settings: Settings, name: str) -> float:
+    """Return one of the broker's metrics, the sum of its labels."""
+    async with httpx.AsyncClient(trust_env=False, timeout=2) as client:
+        answer = await client.get(f"http://127.0.0.1:{settings.broker.metrics_port}/metrics")
+    total = 0.0
+    for line in answer.raise_for_status().text.splitlines():
+        if line.startswith((f"{name} ", f"{name}{{")):
+            total += float(line.rsplit(" ", 1)[1])
+    return total
+
+
 @pytest.fixture
 async def broker(postgres_server: Settings, valkey_server: Settings) -> AsyncIterator[Settings]:
     """A running broker."""

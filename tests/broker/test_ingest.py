@@ -16,6 +16,7 @@ from core import bus as channels
 from core import topics
 from core.settings import Settings
 from tests.broker.conftest import Connect
+from tests.broker.raw import RawClient, publish_packet, telemetry_topic
 from tests.support.tenants import MadeDevice
 from tests.support.waiting import eventually
 
@@ -220,6 +221,37 @@ async def test_a_database_error_delays_and_loses_nothing(
         assert ended
         await asyncio.gather(*(send(client, device, {"a": i}) for i in range(1, 30)))
     assert [v["a"] for _, v in await stored(sql, device.id)] == list(range(30))
+
+
+async def test_a_row_that_the_database_refuses_becomes_a_dead_letter_and_the_others_are_stored(
+    broker: Settings, device: MadeDevice, sql: Sql
+) -> None:
+    await sql.execute(
+        "ALTER TABLE telemetry ADD CONSTRAINT poison CHECK (values[1] <> 666) NOT VALID"
+    )
+    try:
+        async with RawClient(broker) as client:
+            await client.sign_in(device)
+            values = [1, 2, 666, 3, 4, 666, 5]
+            await client.send(
+                *(
+                    publish_packet(
+                        telemetry_topic(device),
+                        json.dumps({"ts": NOW_MS + i, "values": {"a": value}}).encode(),
+                        packet_id=i + 1,
+                    )
+                    for i, value in enumerate(values)
+                )
+            )
+            for _ in values:
+                assert (await client.packet())[0] == 0x40
+    finally:
+        await sql.execute("ALTER TABLE telemetry DROP CONSTRAINT poison")
+    assert [v["a"] for _, v in await stored(sql, device.id)] == [1, 2, 3, 4, 5]
+    letters = await sql.fetch(
+        "SELECT code FROM telemetry_dead_letters WHERE device_id = $1", device.id
+    )
+    assert [row["code"] for row in letters] == ["not_storable"] * 2
 
 
 async def test_a_deleted_device_holds_nobody_up(

@@ -1,0 +1,87 @@
+"""A tenant with devices and one automation whose trigger watches them."""
+
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from core.crypto import device_key_digest, new_device_key
+from core.db.session import Database
+from core.db.tables import (
+    Device,
+    DeviceCredential,
+    DeviceProfile,
+    Organization,
+    Tenant,
+    Workflow,
+    WorkflowVersion,
+)
+from core.settings import Settings
+
+TRIGGER: dict[str, Any] = {
+    "type": "telemetry",
+    "device_type": "engine",
+    "metric": "temperature",
+    "when": {"op": ">", "value": 1000},
+    "for": "PT1M",
+    "hysteresis": 5,
+    "cooldown": "PT10M",
+}
+"""Judged at every message; the load stays below it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """What was made: the devices with their keys in the clear."""
+
+    tenant_id: UUID
+    devices: list[tuple[UUID, str]]
+
+
+async def make_fleet(settings: Settings, count: int) -> Fleet:
+    """Make a tenant with `count` devices of the profile `engine`."""
+    owner = Database.connect(settings, "owner")
+    try:
+        async with owner.transaction(None) as session:
+            organization = Organization(name="Benchmark")
+            session.add(organization)
+            await session.flush()
+            tenant = Tenant(
+                organization_id=organization.id, name="Benchmark", subdomain="benchmark"
+            )
+            session.add(tenant)
+            await session.flush()
+            profile = DeviceProfile(tenant_id=tenant.id, name="engine")
+            automation = Workflow(tenant_id=tenant.id, name="Overheating", current_version=1)
+            session.add_all((profile, automation))
+            await session.flush()
+            definition = {"name": "Overheating", "triggers": [TRIGGER], "actions": []}
+            session.add(
+                WorkflowVersion(
+                    workflow_id=automation.id,
+                    version=1,
+                    tenant_id=tenant.id,
+                    definition=definition,
+                )
+            )
+            devices: list[tuple[UUID, str]] = []
+            for number in range(count):
+                device = Device(
+                    tenant_id=tenant.id,
+                    profile_id=profile.id,
+                    name=f"engine-{number}",
+                    lifecycle="active",
+                )
+                session.add(device)
+                await session.flush()
+                key = new_device_key()
+                session.add(
+                    DeviceCredential(
+                        tenant_id=tenant.id,
+                        device_id=device.id,
+                        key_sha256=device_key_digest(key),
+                    )
+                )
+                devices.append((device.id, key))
+            return Fleet(tenant.id, devices)
+    finally:
+        await owner.close()
