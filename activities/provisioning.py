@@ -76,10 +76,10 @@ class ProvisioningActivities:
     async def await_connection(self, call: ProvisioningInput) -> Connection:
         """Let the device be pending; tell whether it has connected already."""
         async with self._changing(call.tenant_id) as session:
-            connected_at = await repository.await_connection(
+            connected_at, waits = await repository.await_connection(
                 session, call.tenant_id, call.device_id
             )
-        if connected_at is None:
+        if waits:
             await self._tell(call.tenant_id, call.device_id, "pending")
         return Connection(connected_at=connected_at)
 

@@ -28,12 +28,17 @@ _RETRY: Final = RetryPolicy(
 )
 
 
+_LOOKS: Final = (5.0, 60.0)
+"""Seconds after which the database is asked again: a device may connect while it is still being
+registered, when its signal finds no workflow and its presence is not yet written."""
+
+
 @workflow.defn(name=WorkflowType.DEVICE_PROVISIONING)
 class DeviceProvisioning:
     """One device's way into service.
 
-    The database is asked for the first connection before the wait, at the reminder and at the
-    expiry: a signal that came too early or was lost does not leave a working device out.
+    The database is asked for the first connection before the wait, soon after, at the reminder
+    and at the expiry: a signal that came too early or was lost leaves no working device out.
     """
 
     def __init__(self) -> None:
@@ -93,6 +98,9 @@ class DeviceProvisioning:
             await workflow.execute_activity(
                 step, call, start_to_close_timeout=_TIMEOUT, retry_policy=_RETRY
             )
+        await self._look(call)
+
+    async def _look(self, call: ProvisioningInput) -> None:
         self._note(
             await workflow.execute_activity(
                 ProvisioningActivity.AWAIT_CONNECTION,
@@ -105,14 +113,21 @@ class DeviceProvisioning:
 
     async def _wait(self, call: ProvisioningInput) -> None:
         started = workflow.now()
-        expiry = started + timedelta(seconds=call.expire_after)
+        for seconds in _LOOKS:
+            if seconds < min(call.remind_after, call.expire_after):
+                await self._connected_by(started + timedelta(seconds=seconds), "until a look")
+                if self._connected_at is None:
+                    await self._look(call)
         if call.remind_after < call.expire_after:
-            await self._connected_within(timedelta(seconds=call.remind_after), "until the reminder")
+            reminder = started + timedelta(seconds=call.remind_after)
+            await self._connected_by(reminder, "until the reminder")
             if self._connected_at is None:
                 await self._remind(call, started)
-        await self._connected_within(expiry - workflow.now(), "until the expiry")
+        expiry = started + timedelta(seconds=call.expire_after)
+        await self._connected_by(expiry, "until the expiry")
 
-    async def _connected_within(self, duration: timedelta, what_for: str) -> None:
+    async def _connected_by(self, moment: datetime, what_for: str) -> None:
+        duration = moment - workflow.now()
         if self._connected_at is not None or duration <= timedelta():
             return
         try:

@@ -134,6 +134,7 @@ async def connect_and_tell(client: Client, owner: Database, call: ProvisioningIn
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 async def test_200_devices_are_registered_few_at_a_time_and_wait_side_by_side(
     temporal_client: Client, owner: Database, resources: Resources, tenant_id: UUID
 ) -> None:

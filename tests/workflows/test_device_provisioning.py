@@ -12,8 +12,9 @@ from temporalio.exceptions import ActivityError, ApplicationError
 
 from activities.provisioning import ProvisioningActivities
 from core import bus as channels
+from core.crypto import device_key_digest, new_device_key
 from core.db.repositories import audit
-from core.db.repositories.provisioning import REMINDER
+from core.db.repositories.provisioning import REMINDER, store_credential
 from core.db.session import Database
 from core.db.tables import DeviceProfile
 from core.settings import Settings
@@ -127,8 +128,22 @@ async def test_a_device_that_never_connects_is_reminded_of_once_and_expires(plan
     assert (expired.lifecycle, expired.keys, expired.revoked) == ("expired", 0, 1)
 
 
-async def test_a_connection_whose_signal_was_lost_is_found_at_the_reminder(plant: Plant) -> None:
+async def test_a_connection_whose_signal_came_too_early_is_found_within_seconds(
+    plant: Plant,
+) -> None:
     call = plant.device()
+    with plant.environment.auto_time_skipping_disabled():
+        handle = await plant.provision(call)
+        await plant.waiting(handle)
+        await connect_device(plant.owner, plant.tenant_id, call.device_id)
+    assert (await handle.result()).stage is Stage.ACTIVE
+    run = await handle.describe()
+    assert run.close_time is not None
+    assert run.close_time - run.start_time < timedelta(seconds=30)
+
+
+async def test_a_connection_whose_signal_was_lost_is_found_at_the_reminder(plant: Plant) -> None:
+    call = plant.device(remind_after=4.0)
     with plant.environment.auto_time_skipping_disabled():
         handle = await plant.provision(call)
         await plant.waiting(handle)
@@ -147,6 +162,21 @@ async def test_a_connection_whose_signal_was_lost_is_found_at_the_expiry(plant: 
     assert (await handle.result()).stage is Stage.ACTIVE
     state = await plant.state(call.device_id)
     assert (state.lifecycle, state.keys) == ("active", 1)
+
+
+async def test_an_expired_device_loses_keys_that_it_was_given_meanwhile(
+    plant: Plant,
+) -> None:
+    call = plant.device()
+    with plant.environment.auto_time_skipping_disabled():
+        handle = await plant.provision(call)
+        await plant.waiting(handle)
+        async with plant.owner.transaction(plant.tenant_id) as session:
+            digest = device_key_digest(new_device_key())
+            await store_credential(session, plant.tenant_id, call.device_id, digest)
+    assert (await handle.result()).stage is Stage.EXPIRED
+    state = await plant.state(call.device_id)
+    assert (state.keys, state.revoked) == (0, 2)
 
 
 async def test_a_cancelled_provisioning_takes_back_what_it_gave(plant: Plant) -> None:

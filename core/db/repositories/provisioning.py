@@ -142,20 +142,22 @@ async def set_first_desired(
 
 async def await_connection(
     session: AsyncSession, tenant_id: UUID, device_id: UUID
-) -> datetime | None:
-    """Let a device be pending; one that is active stays so.
+) -> tuple[datetime | None, bool]:
+    """Let a device be pending that has not connected.
 
     Returns:
-        When it first connected, if it has: then nothing needs to be waited for.
+        When it first connected, if it has: then nothing needs to be waited for. And whether it
+        became pending by this.
 
     Raises:
         ConflictError: The device is decommissioned.
         NotFoundError: The tenant has no such device.
     """
     device = await _usable(session, tenant_id, device_id)
-    if device.lifecycle != "active":
+    waits = device.connected_at is None and device.lifecycle not in ("active", "pending")
+    if waits:
         _move(device, "pending")
-    return device.connected_at
+    return device.connected_at, waits
 
 
 async def activate(
@@ -205,7 +207,8 @@ async def withdraw(
 ) -> datetime | None:
     """Take back the credential of a device that never connected, and end its wait.
 
-    One that has connected keeps everything, and one that is gone or decommissioned is left alone.
+    One that expires loses every key it was given meanwhile. One that has connected keeps
+    everything, and one that is gone or decommissioned is left alone.
 
     Returns:
         When it first connected, if it has.
@@ -215,7 +218,7 @@ async def withdraw(
         return None
     if device.connected_at is not None:
         return device.connected_at
-    await _revoke(session, tenant_id, device_id, key_sha256)
+    await _revoke(session, tenant_id, device_id, None if lifecycle == "expired" else key_sha256)
     if device.lifecycle in ("registered", "pending") and device.lifecycle != lifecycle:
         _move(device, lifecycle)
         _audit(session, device, f"device.{lifecycle}", {})

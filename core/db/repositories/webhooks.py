@@ -72,19 +72,6 @@ async def get(session: AsyncSession, tenant_id: UUID, webhook_id: UUID) -> Webho
     )
 
 
-async def subscribed(session: AsyncSession, tenant_id: UUID, event_type: str) -> list[Webhook]:
-    """Return the enabled endpoints that want an event."""
-    wanted = col(Webhook.event_types)
-    rows = await session.scalars(
-        select(Webhook).where(
-            col(Webhook.tenant_id) == tenant_id,
-            col(Webhook.enabled),
-            sa.or_(sa.func.cardinality(wanted) == 0, sa.literal(event_type) == sa.func.any(wanted)),
-        )
-    )
-    return list(rows)
-
-
 async def update(
     session: AsyncSession, tenant_id: UUID, webhook_id: UUID, changes: dict[str, object]
 ) -> Webhook:
@@ -133,7 +120,7 @@ async def create_delivery(
 ) -> UUID:
     """Store what is to be delivered; the same cause is stored once, with the body it first had.
 
-    Nothing is sent by this: start the delivery workflow, or `enqueue_delivery`.
+    Nothing is sent by this: the delivery workflow does that.
 
     Args:
         session: The unit of work.
@@ -147,9 +134,15 @@ async def create_delivery(
         The delivery's id, which follows from the endpoint and the cause.
 
     Raises:
+        ConflictError: The endpoint does not want events of this type.
         NotFoundError: The tenant has no such endpoint.
     """
-    await get(session, tenant_id, webhook_id)
+    webhook = await get(session, tenant_id, webhook_id)
+    if webhook.event_types and event_type not in webhook.event_types:
+        raise ConflictError(
+            f"the webhook {webhook.name!r} does not want {event_type!r}, "
+            f"only {', '.join(sorted(webhook.event_types))}"
+        )
     delivery_id = names.stable_uuid(f"webhook:{webhook_id}:{source_key}")
     await session.execute(
         insert(WebhookDelivery)
@@ -165,18 +158,6 @@ async def create_delivery(
         .on_conflict_do_nothing(index_elements=["webhook_id", "source_key"])
     )
     return delivery_id
-
-
-async def enqueue_delivery(session: AsyncSession, tenant_id: UUID, delivery_id: UUID) -> None:
-    """Have the relay start the delivery workflow; after the commit, publish `bus.OUTBOX`."""
-    await outbox.enqueue(
-        session,
-        tenant_id,
-        _start(
-            names.webhook_delivery_id(tenant_id, delivery_id),
-            WebhookDeliveryInput(tenant_id=tenant_id, delivery_id=delivery_id),
-        ),
-    )
 
 
 async def deliveries(

@@ -52,26 +52,21 @@ async def test_an_unknown_endpoint_has_no_deliveries(
             await repository.requeue(session, tenant_id, uuid4())
 
 
-async def test_only_enabled_endpoints_that_want_an_event_get_it(
+async def test_an_endpoint_gets_only_the_events_it_wants(
     settings: Settings, api_database: Database, tenant_id: UUID
 ) -> None:
-    made = [
-        await make_webhook(
-            api_database, settings, tenant_id, "https://example.com/", webhooks.new_secret()
-        )
-        for _ in range(4)
-    ]
-    changes: tuple[dict[str, object], ...] = (
-        {},
-        {"event_types": ["a", "b"]},
-        {"event_types": ["c"]},
-        {"enabled": False},
+    webhook_id = await make_webhook(
+        api_database, settings, tenant_id, "https://example.com/", webhooks.new_secret()
     )
     async with api_database.transaction(tenant_id) as session:
-        for webhook_id, change in zip(made, changes, strict=True):
-            await repository.update(session, tenant_id, webhook_id, change)
-        found = await repository.subscribed(session, tenant_id, "a")
-    assert {webhook.id for webhook in found} == set(made[:2])
+        await repository.update(session, tenant_id, webhook_id, {"event_types": ["a", "b"]})
+        await repository.create_delivery(
+            session, tenant_id, webhook_id, event_type="b", body=b"{}", source_key="1"
+        )
+        with pytest.raises(ConflictError, match="does not want 'c', only a, b"):
+            await repository.create_delivery(
+                session, tenant_id, webhook_id, event_type="c", body=b"{}", source_key="2"
+            )
 
 
 async def test_enabling_an_endpoint_forgets_its_failures(
