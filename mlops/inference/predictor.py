@@ -46,11 +46,12 @@ class Predictor:
         await self._champions.close()
 
     async def champion(self, tenant_id: UUID, profile_name: str) -> Champion:
-        """Return the model that serves devices of a profile.
+        """Return the model that serves a tenant's devices of one type.
 
         Raises:
-            NotFoundError: None was trained.
+            NotFoundError: There is none.
             UnavailableError: None is known here and the registry does not answer.
+            ArtifactDamagedError: The stored model is not what was registered.
         """
         return await self._champions.get(model_name(tenant_id, profile_name))
 
@@ -110,7 +111,7 @@ class Predictor:
     async def _failure(
         self, tenant_id: UUID, device: DeviceContext, rules: PredictionSettings, horizon: float
     ) -> tuple[PredictionResult, str]:
-        champion: Champion = await self._champions.get(model_name(tenant_id, device.profile_name))
+        champion = await self.champion(tenant_id, device.profile_name)
         metadata = champion.model.metadata
         observed = await self._observe(tenant_id, device, RECENT, metadata.failure_event)
         forecast = await asyncio.to_thread(

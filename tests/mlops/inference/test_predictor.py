@@ -15,6 +15,7 @@ from core.errors import ConfigurationError, InvalidInputError, NotFoundError, Un
 from mlops.inference import Predictor
 from tests.mlops.inference.conftest import Fleet
 from tests.support.tenants import make_tenant
+from tests.support.training import PROFILE
 
 pytestmark = pytest.mark.slow
 
@@ -117,6 +118,8 @@ async def test_a_hundred_at_once_are_answered(fleet: Fleet, predictor: Predictor
 
 
 async def test_without_a_model_it_says_how_to_get_one(fleet: Fleet, predictor: Predictor) -> None:
+    with pytest.raises(NotFoundError, match="no model has been trained"):
+        await predictor.champion(fleet.tenant_id, PROFILE)
     with pytest.raises(NotFoundError, match="start a training"):
         await predictor.predict(fleet.tenant_id, await fleet.device(30), "failure")
 
@@ -151,6 +154,9 @@ async def test_a_new_champion_serves_at_once(fleet: Fleet, predictor: Predictor)
     second = await fleet.train(rounds=250)
     after = await predictor.predict(fleet.tenant_id, device_id, "failure")
     assert (before.model_info.version, after.model_info.version) == (first, second)
+    champion = await predictor.champion(fleet.tenant_id, PROFILE)
+    assert champion.version == second
+    assert champion.model.metadata.rounds == 250
 
 
 @pytest.mark.parametrize("damage", ["gone", "changed"])
