@@ -37,21 +37,23 @@ class Fleet:
     devices: list[tuple[UUID, str]]
 
 
-async def make_fleet(settings: Settings, count: int) -> Fleet:
-    """Make a tenant with `count` devices of the profile `engine`."""
+async def make_fleet(settings: Settings, count: int, tenant_id: UUID | None = None) -> Fleet:
+    """Make `count` devices of the profile `engine`, in a new tenant unless one is given."""
     owner = Database.connect(settings, "owner")
     try:
         async with owner.transaction(None) as session:
-            organization = Organization(name="Benchmark")
-            session.add(organization)
-            await session.flush()
-            tenant = Tenant(
-                organization_id=organization.id, name="Benchmark", subdomain="benchmark"
-            )
-            session.add(tenant)
-            await session.flush()
-            profile = DeviceProfile(tenant_id=tenant.id, name="engine")
-            automation = Workflow(tenant_id=tenant.id, name="Overheating", current_version=1)
+            if tenant_id is None:
+                organization = Organization(name="Benchmark")
+                session.add(organization)
+                await session.flush()
+                tenant = Tenant(
+                    organization_id=organization.id, name="Benchmark", subdomain="benchmark"
+                )
+                session.add(tenant)
+                await session.flush()
+                tenant_id = tenant.id
+            profile = DeviceProfile(tenant_id=tenant_id, name="engine")
+            automation = Workflow(tenant_id=tenant_id, name="Overheating", current_version=1)
             session.add_all((profile, automation))
             await session.flush()
             definition = {"name": "Overheating", "triggers": [TRIGGER], "actions": []}
@@ -59,14 +61,14 @@ async def make_fleet(settings: Settings, count: int) -> Fleet:
                 WorkflowVersion(
                     workflow_id=automation.id,
                     version=1,
-                    tenant_id=tenant.id,
+                    tenant_id=tenant_id,
                     definition=definition,
                 )
             )
             devices: list[tuple[UUID, str]] = []
             for number in range(count):
                 device = Device(
-                    tenant_id=tenant.id,
+                    tenant_id=tenant_id,
                     profile_id=profile.id,
                     name=f"engine-{number}",
                     lifecycle="active",
@@ -76,12 +78,12 @@ async def make_fleet(settings: Settings, count: int) -> Fleet:
                 key = new_device_key()
                 session.add(
                     DeviceCredential(
-                        tenant_id=tenant.id,
+                        tenant_id=tenant_id,
                         device_id=device.id,
                         key_sha256=device_key_digest(key),
                     )
                 )
                 devices.append((device.id, key))
-            return Fleet(tenant.id, devices)
+            return Fleet(tenant_id, devices)
     finally:
         await owner.close()

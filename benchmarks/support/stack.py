@@ -57,20 +57,22 @@ def data_servers() -> Generator[Settings]:
 
 
 @contextmanager
-def process(settings: Settings, module: str, health: str) -> Generator[int]:
+def process(settings: Settings, module: str, health: str, *arguments: str) -> Generator[int]:
     """Run one of our own processes until the end of the block.
 
     Args:
         settings: Its home's settings.
         module: What `python -m` runs.
         health: Address that answers 200 when it is ready.
+        arguments: What it is called with.
     """
 
     async def probe() -> None:
         async with httpx.AsyncClient(timeout=2, trust_env=False) as client:
             (await client.get(health)).raise_for_status()
 
-    service = Service(name=module, command=(sys.executable, "-m", module), probe=probe)
+    command = (sys.executable, "-m", module, *arguments)
+    service = Service(name=module, command=command, probe=probe)
     with _running(service, settings) as pid:
         yield pid
 

@@ -1,0 +1,202 @@
+"""From a message's arrival to the WebSocket, at 2,000 messages a second; p50, p95, p99.
+
+50 devices publish at QoS 1 to the broker; one client of the real API is subscribed to all of them.
+Each message carries the instant it was sent at; the clock is one machine's. The baseline is the
+least that any such path needs, measured in the same run while nothing else goes on: the commit of
+one row and a message through Valkey, p95.
+"""
+
+import argparse
+import asyncio
+import time
+from uuid import UUID
+
+import asyncpg
+import httpx
+import msgspec
+import uvloop
+from websockets.asyncio.client import ClientConnection, connect
+
+from api.auth.bootstrap import create_administrator
+from benchmarks.support.fleet import Fleet, make_fleet
+from benchmarks.support.load import publish, sign_in
+from benchmarks.support.result import report
+from benchmarks.support.stack import data_servers, process
+from broker.database import IngestDatabase
+from core import bus
+from core.db.repositories.ingest import copy_telemetry, ensure_partition, instant, metric_list
+from core.db.repositories.ingest_rows import RowEncoder, device_prefix
+from core.settings import Settings
+
+DEVICES = 50
+RATE = 2_000  # messages a second
+TICK = 0.005  # seconds between bursts of RATE * TICK messages
+WARM_UP = 3.0  # seconds whose messages do not count
+EMAIL, PASSWORD = "bench@example.com", "correct horse battery staple"
+
+
+class _Metrics(msgspec.Struct):
+    temperature: float
+
+
+class _Point(msgspec.Struct):
+    device_id: UUID
+    metrics: _Metrics
+
+
+class _Frame(msgspec.Struct):
+    type: str
+    payload: _Point | None = None
+
+
+class _Typed(msgspec.Struct):
+    type: str
+
+
+def main() -> None:
+    """Measure and report."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=20.0)
+    options = parser.parse_args()
+    with data_servers() as settings:
+        tenant_id, fleet = asyncio.run(_prepare(settings))
+        least = _percentile(uvloop.run(_least(settings, fleet, tenant_id)), 0.95)
+        health = f"http://127.0.0.1:{settings.broker.metrics_port}/healthz"
+        with (
+            process(settings, "broker.main", health),
+            process(settings, "workers.cli", f"{settings.api_url}/healthz", "api"),
+        ):
+            seen, sent = uvloop.run(_measure(settings, fleet, options.seconds))
+    p50, p95, p99 = (_percentile(seen, q) * 1e3 for q in (0.5, 0.95, 0.99))
+    print(
+        f"{sent:,} messages at {RATE:,}/s, {len(seen):,} of them measured: "
+        f"p50 {p50:.1f} ms, p95 {p95:.1f} ms, p99 {p99:.1f} ms; "
+        f"commit and Valkey alone: p95 {least * 1e3:.1f} ms",
+        flush=True,
+    )
+    report("latency", p95, "ms (p95)", least * 1e3, p95 / (least * 1e3))
+
+
+async def _prepare(settings: Settings) -> tuple[UUID, Fleet]:
+    tenant_id, _ = await create_administrator(
+        settings,
+        organization="Benchmark",
+        tenant="Benchmark",
+        subdomain="benchmark",
+        email=EMAIL,
+        password=PASSWORD,
+    )
+    return tenant_id, await make_fleet(settings, DEVICES, tenant_id)
+
+
+async def _measure(settings: Settings, fleet: Fleet, seconds: float) -> tuple[list[float], int]:
+    async with httpx.AsyncClient(base_url=settings.api_url, trust_env=False, timeout=30) as client:
+        login = {"email": EMAIL, "password": PASSWORD}
+        answer = (await client.post("/api/v1/auth/login", json=login)).raise_for_status()
+    headers = {"Authorization": f"Bearer {answer.json()['access_token']}"}
+    address = settings.api_url.replace("http", "ws", 1) + "/ws/device-data"
+    seen: list[float] = []
+    async with connect(address, additional_headers=headers, proxy=None, compression=None) as live:
+        devices = [str(device_id) for device_id, _ in fleet.devices]
+        request = {"type": "subscribe", "channel": "device-data"}
+        await live.send(
+            msgspec.json.encode(request | {"payload": {"device_ids": devices}}).decode()
+        )
+        reply = await asyncio.wait_for(live.recv(), 10)
+        if msgspec.json.decode(reply, type=_Typed).type != "subscribe":
+            raise RuntimeError(f"not subscribed: {reply!r}")
+        expected = asyncio.get_running_loop().create_future()
+        reading = asyncio.create_task(_read(live, seen, expected))
+        sent, counted = await _send(settings, fleet, seconds)
+        expected.set_result(counted)
+        await asyncio.wait_for(reading, 30)
+    return seen, sent
+
+
+async def _read(live: ClientConnection, seen: list[float], expected: "asyncio.Future[int]") -> None:
+    """Collect latencies until all counted messages are seen."""
+    decode = msgspec.json.Decoder(_Frame).decode
+    while not (expected.done() and len(seen) >= expected.result()):
+        frame = decode(await live.recv())
+        if frame.payload is None:
+            raise RuntimeError(f"the API sent a message of type {frame.type}")
+        sent = frame.payload.metrics.temperature
+        if sent > 0:
+            seen.append(time.time() - sent)
+
+
+async def _send(settings: Settings, fleet: Fleet, seconds: float) -> tuple[int, int]:
+    """Send at the rate; returns how many, and how many of these count."""
+    writers: list[asyncio.StreamWriter] = []
+    drains: list[asyncio.Task[None]] = []
+    for device_id, key in fleet.devices:
+        connection = sign_in(settings.broker.host, settings.broker.port, device_id, key)
+        connection.setblocking(False)
+        reader, writer = await asyncio.open_connection(sock=connection)
+        writers.append(writer)
+        drains.append(asyncio.create_task(_drain(reader)))
+    burst, sent, counted = int(RATE * TICK), 0, 0
+    began = time.perf_counter()
+    while (elapsed := time.perf_counter() - began) < WARM_UP + seconds:
+        due = int(elapsed / TICK) * burst
+        while sent < due:
+            counts = elapsed > WARM_UP
+            number = sent % DEVICES
+            # The sign tells the messages of the warm-up apart.
+            stamp = time.time() if counts else -time.time()
+            payload = msgspec.json.encode({"values": {"temperature": stamp}})
+            packet_id = sent // DEVICES % 65535 + 1
+            writers[number].write(publish(fleet.devices[number][0], packet_id, payload))
+            sent, counted = sent + 1, counted + counts
+        await asyncio.sleep(TICK / 5)
+    for writer in writers:
+        await writer.drain()
+    for task, writer in zip(drains, writers, strict=True):
+        task.cancel()
+        writer.close()
+    return sent, counted
+
+
+async def _drain(reader: asyncio.StreamReader) -> None:
+    while await reader.read(65536):
+        pass
+
+
+async def _least(settings: Settings, fleet: Fleet, tenant_id: UUID) -> list[float]:
+    """Return the times of committing one row and passing one message through Valkey."""
+    database, valkey = IngestDatabase(settings), bus.connect(settings)
+    device_id = fleet.devices[0][0]
+    times: list[float] = []
+    async with database.connection() as connection, valkey.pubsub() as pubsub:
+        names = ("temperature",)
+        encoder = RowEncoder(await metric_list(connection, tenant_id, names), names)
+        now = time.time_ns() // 1000
+        await ensure_partition(connection, instant(now).date())
+        await pubsub.subscribe(bus.telemetry(device_id))
+        await pubsub.get_message(timeout=5)
+        for number in range(1000):
+            began = time.perf_counter()
+            row = encoder.one(device_prefix(device_id), now + number, 1.0)
+            await copy_telemetry(connection, [row])
+            await valkey.publish(bus.telemetry(device_id), b"[]")
+            if await pubsub.get_message(timeout=5) is None:
+                raise RuntimeError("Valkey lost a message")
+            times.append(time.perf_counter() - began)
+    await valkey.aclose()
+    await database.close()
+    await _empty(settings)
+    return times
+
+
+async def _empty(settings: Settings) -> None:
+    connection = await asyncpg.connect(settings.admin_database_url, timeout=10)
+    await connection.execute("TRUNCATE telemetry")
+    await connection.close(timeout=10)
+
+
+def _percentile(numbers: list[float], share: float) -> float:
+    return sorted(numbers)[min(len(numbers) - 1, int(len(numbers) * share))]
+
+
+if __name__ == "__main__":
+    main()
