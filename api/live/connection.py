@@ -23,7 +23,7 @@ MAX_SUBSCRIPTIONS = 1000
 _FIRST_MESSAGE = 5.0  # seconds
 _RECHECK = 15.0  # seconds between looks at the session
 _UNAUTHENTICATED = 4401  # close code; 4000 to 4999 are the application's own (RFC 6455, 7.4.2)
-_SEND = 30.0  # seconds for one message to leave; a client that takes longer is gone
+_SEND = 30.0  # seconds for what was waiting to leave; a client that takes longer is gone
 
 logger = structlog.get_logger(__name__)
 
@@ -104,9 +104,10 @@ class LiveConnection:
 
     async def _write(self) -> None:
         while True:
-            frame = await self._outlet.take()
+            batch = await self._outlet.take()
             async with asyncio.timeout(_SEND):
-                await self._websocket.send_text(frame)
+                for frame in batch:
+                    await self._websocket.send_text(frame)
 
     async def _watch(self) -> None:
         while True:

@@ -33,15 +33,20 @@ class Outlet:
         self._waiting.append(frame)
         self._filled.set()
 
-    async def take(self) -> str:
-        """Return the next message, waiting for one if there is none."""
-        if self._dropped:
-            dropped, self._dropped = self._dropped, 0
-            return frames.failure(
-                "lagging", "Messages were lost: they came faster than you read.", dropped=dropped
-            )
+    async def take(self) -> list[str]:
+        """Return everything that waits, oldest first, waiting for a first message if need be."""
         while not self._waiting:
             self._filled.clear()
             await self._filled.wait()
-        self._metrics.live_sent.inc()
-        return self._waiting.popleft()
+        batch = list(self._waiting)
+        self._waiting.clear()
+        self._metrics.live_sent.inc(len(batch))
+        if self._dropped:
+            told = frames.failure(
+                "lagging",
+                "Messages were lost: they came faster than you read.",
+                dropped=self._dropped,
+            )
+            batch.insert(0, told)
+            self._dropped = 0
+        return batch
