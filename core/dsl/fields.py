@@ -4,6 +4,7 @@ Fields are checked strictly: `"1"` is no number. `Templated` marks those that ar
 and may be given as `${…}`.
 """
 
+import json
 import re
 from typing import Annotated, Any, Final
 from uuid import UUID
@@ -11,6 +12,7 @@ from uuid import UUID
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     GetCoreSchemaHandler,
     GetJsonSchemaHandler,
@@ -95,8 +97,18 @@ def _check_id(text: str) -> str:
     return text
 
 
-Text = Annotated[str, StringConstraints(max_length=MAX_TEXT)]
-Name = Annotated[str, StringConstraints(min_length=1, max_length=255)]
+def _write_out(value: Any, info: ValidationInfo) -> Any:
+    """Make text of a number or list that a `${…}` gave where text is wanted."""
+    if info.context is None or not info.context.get("rendered", False):
+        return value
+    return value if value is None or isinstance(value, str) else json.dumps(value)
+
+
+Written = BeforeValidator(_write_out)
+"""Marks a text field: `"${trigger.value}"` is the number as text there, not a mistake."""
+
+Text = Annotated[str, StringConstraints(max_length=MAX_TEXT), Written]
+Name = Annotated[str, StringConstraints(min_length=1, max_length=255), Written]
 Expression = Annotated[str, StringConstraints(min_length=1, max_length=2000)]
 """A CEL expression without `${}`."""
 Identifier = Annotated[

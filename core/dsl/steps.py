@@ -14,6 +14,7 @@ from core.dsl.fields import (
     Node,
     Templated,
     Text,
+    Written,
 )
 
 
@@ -96,7 +97,9 @@ class DeviceCommandParameters(Parameters):
     """Sends a command and waits for the answer of the device, the trigger's by default."""
 
     device_id: DeviceId | None = None
-    name: Annotated[str, StringConstraints(min_length=1, max_length=100, pattern=r"^[^/+#\x00]+$")]
+    name: Annotated[
+        str, StringConstraints(min_length=1, max_length=100, pattern=r"^[^/+#\x00]+$"), Written
+    ]
     payload: dict[str, Any] = Field(default_factory=dict)
     timeout: Annotated[Duration, Templated()] = "PT1M"
 
@@ -109,7 +112,7 @@ class HttpRequestParameters(Parameters):
     """
 
     method: Literal["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD"] = "GET"
-    url: Annotated[str, StringConstraints(min_length=1, max_length=2000)]
+    url: Annotated[str, StringConstraints(min_length=1, max_length=2000), Written]
     headers: dict[str, Text] = Field(default_factory=dict)
     body: Any = None
     expected: list[Annotated[int, Field(ge=100, le=599)]] | None = None
@@ -123,7 +126,7 @@ class WebhookParameters(Parameters):
     """
 
     webhook: Name
-    event_type: Annotated[str, StringConstraints(min_length=1, max_length=100)]
+    event_type: Annotated[str, StringConstraints(min_length=1, max_length=100), Written]
     data: dict[str, Any] = Field(default_factory=dict)
     wait: bool = False
 

@@ -91,21 +91,20 @@ async def raise_alarm(session: AsyncSession, tenant_id: UUID, alarm: Alarm) -> R
         NotFoundError: The tenant has no such device.
     """
     await check_device(session, tenant_id, alarm.device_id)
-    row = (
-        await session.execute(
-            _RAISE,
-            {
-                "tenant_id": tenant_id,
-                "name": alarm.name,
-                "severity": alarm.severity,
-                "message": alarm.message,
-                "details": msgspec.json.encode(alarm.details).decode(),
-                "device_id": alarm.device_id,
-                "execution_id": alarm.execution_id,
-                "key": alarm.key,
-            },
-        )
-    ).one()
+    values = {
+        "tenant_id": tenant_id,
+        "name": alarm.name,
+        "severity": alarm.severity,
+        "message": alarm.message,
+        "details": msgspec.json.encode(alarm.details).decode(),
+        "device_id": alarm.device_id,
+        "execution_id": alarm.execution_id,
+        "key": alarm.key,
+    }
+    row = (await session.execute(_RAISE, values)).first()
+    if row is None:
+        # Another transaction made the definition meanwhile; the next statement sees it.
+        row = (await session.execute(_RAISE, values)).one()
     return RaisedAlarm(row.id, row.times, row.status)
 
 

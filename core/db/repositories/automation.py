@@ -180,6 +180,16 @@ async def active_runs(
     return [(row.id, row.temporal_id) for row in rows]
 
 
+async def count_runs(session: AsyncSession, tenant_id: UUID, status: str) -> int:
+    """Return how many runs of a tenant have a status."""
+    found = await session.scalar(
+        select(sa.func.count()).where(
+            col(WorkflowExecution.tenant_id) == tenant_id, col(WorkflowExecution.status) == status
+        )
+    )
+    return found or 0
+
+
 async def end_run(
     session: AsyncSession, tenant_id: UUID, execution_id: UUID, status: str, error: dict[str, Any]
 ) -> None:

@@ -53,8 +53,9 @@ async def runs(settings: Settings, effects: FakeEffects) -> AsyncIterator[Runs]:
         TaskQueue.AUTOMATION: [effects],
         TaskQueue.OUTBOUND: [effects],
     }
+    runner = workflow_runner(strict=True)
     async with (
         skipping_time(settings) as environment,
-        working(environment.client, [AutomationRun], families, workflow_runner=workflow_runner()),
+        working(environment.client, [AutomationRun], families, workflow_runner=runner),
     ):
         yield Runs(environment.client)

@@ -1,0 +1,1 @@
+"""Recorded histories of runs, replayed against the workflows as they are now."""
