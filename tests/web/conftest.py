@@ -12,7 +12,7 @@ from uuid import UUID, uuid4
 
 import httpx
 import pytest
-from playwright.async_api import Browser, ConsoleMessage, Page, Request, async_playwright
+from playwright.async_api import Browser, ConsoleMessage, Page, Request, async_playwright, expect
 
 from api.auth.bootstrap import create_administrator
 from api.main import server
@@ -20,12 +20,19 @@ from core.settings import Settings
 from tests.support.waiting import eventually
 
 ROOT = Path(__file__).resolve().parents[2]
+expect.set_options(timeout=15_000)
+
 PASSWORD = "correct horse battery staple"
 # Without a sandbox, which root cannot have, and without calls home.
 CHROMIUM_ARGUMENTS = (
-    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync"
-).split()
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
 
 
 def find_chromium() -> str | None:

@@ -7,7 +7,7 @@ const reading = (second: number, metrics: Record<string, number>) => ({
   metrics,
 });
 
-test("readings become ordered columns with gaps where a metric is absent", () => {
+test("readings become ordered columns, with null where a metric is absent", () => {
   const series = toSeries([reading(2, { b: 20 }), reading(1, { a: 1, b: 10 })]);
   expect(series.time).toEqual([1, 2]);
   expect([...series.columns]).toEqual([

@@ -12,7 +12,10 @@ export interface Series {
   columns: Map<string, (number | null)[]>;
 }
 
-/** Put readings in order of time; a metric absent from a reading is a gap. */
+/** P2 before P10, as people read them. */
+export const byName = new Intl.Collator(undefined, { numeric: true }).compare;
+
+/** Put readings in order of time; null stands where a reading lacks a metric. */
 export function toSeries(readings: readonly Reading[]): Series {
   const ordered = readings
     .map((reading) => ({ at: Date.parse(reading.timestamp) / 1000, metrics: reading.metrics }))
@@ -23,7 +26,7 @@ export function toSeries(readings: readonly Reading[]): Series {
     time: ordered.map(({ at }) => at),
     columns: new Map(
       [...names]
-        .sort()
+        .sort(byName)
         .map((name) => [name, ordered.map(({ metrics }) => metrics[name] ?? null)] as const),
     ),
   };

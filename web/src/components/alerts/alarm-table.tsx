@@ -1,6 +1,7 @@
 "use client";
 
 import { useMutation, useQueryClient } from "@tanstack/react-query";
+import { Check } from "lucide-react";
 import Link from "next/link";
 
 import { Button } from "@/components/ui/button";
@@ -19,10 +20,9 @@ export function AlarmTable({ alarms }: { alarms: readonly Alarm[] }) {
       <thead>
         <tr>
           <Th>Alarm</Th>
-          <Th>Severity</Th>
           <Th>State</Th>
-          <Th>Raised</Th>
-          <Th>Source</Th>
+          <Th className="hidden @sm:table-cell">Raised</Th>
+          <Th className="hidden @2xl:table-cell">Source</Th>
           <Th>
             <span className="sr-only">Actions</span>
           </Th>
@@ -31,21 +31,21 @@ export function AlarmTable({ alarms }: { alarms: readonly Alarm[] }) {
       <tbody>
         {alarms.map((alarm) => (
           <Row key={alarm.id}>
-            <Td className="min-w-40">
+            <Td className="min-w-32">
               <span className="font-medium">{alarm.name}</span>
               {alarm.count > 1 && <span className="text-muted"> × {alarm.count}</span>}
               {alarm.message && <span className="block text-muted">{alarm.message}</span>}
             </Td>
             <Td>
-              <StatusBadge status={alarm.severity} />
+              <span className="flex flex-wrap gap-1.5">
+                <StatusBadge status={alarm.severity} />
+                <StatusBadge status={alarm.status} />
+              </span>
             </Td>
-            <Td>
-              <StatusBadge status={alarm.status} />
-            </Td>
-            <Td>
+            <Td className="hidden @sm:table-cell">
               <Ago time={alarm.raised_at} />
             </Td>
-            <Td>
+            <Td className="hidden @2xl:table-cell">
               {alarm.device_id && (
                 <Link
                   href={deviceHref(alarm.device_id)}
@@ -81,7 +81,8 @@ function Acknowledge({ alarm }: { alarm: Alarm }) {
         onClick={() => mutation.mutate()}
         aria-label={`Acknowledge ${alarm.name}`}
       >
-        Acknowledge
+        {!mutation.isPending && <Check aria-hidden size={15} />}
+        <span className="hidden @lg:inline">Acknowledge</span>
       </Button>
       {mutation.error && <Failure error={mutation.error} />}
     </div>

@@ -5,6 +5,9 @@ import uPlot from "uplot";
 import "uplot/dist/uPlot.min.css";
 
 const HEIGHT = 150;
+const DAY_S = 86_400;
+/** Below this many seconds on the axis, its labels tell the seconds too. */
+const MINUTES_S = 180;
 /** Charts with the same key move their cursors together. */
 const CURSORS = uPlot.sync("telemetry");
 
@@ -25,22 +28,48 @@ function axis(): uPlot.Axis {
   return { stroke: colour("--muted"), grid: line, ticks: line, font: "11px system-ui" };
 }
 
+/** Times in the user's own way, with no more in them than the stretch shown needs. */
+function timeLabels({ scales }: uPlot, moments: number[]): string[] {
+  const span = (scales.x?.max ?? 0) - (scales.x?.min ?? 0);
+  const format = new Intl.DateTimeFormat(
+    undefined,
+    span > DAY_S
+      ? { month: "short", day: "numeric" }
+      : {
+          hour: "2-digit",
+          minute: "2-digit",
+          ...(span < MINUTES_S && { second: "2-digit" }),
+          hourCycle: "h23",
+        },
+  );
+  return moments.map((moment) => format.format(moment * 1000));
+}
+
 function options(width: number): uPlot.Options {
   return {
     width,
     height: HEIGHT,
-    padding: [8, 8, 0, 0],
+    padding: [8, 18, 0, 0],
     legend: { show: false },
     cursor: { sync: { key: CURSORS.key }, drag: { x: false, y: false } },
     axes: [
-      axis(),
+      { ...axis(), values: timeLabels, size: 32 },
       {
         ...axis(),
         // Room for the longest label: sensors differ by orders of magnitude.
         size: (_, values) => 14 + 7 * Math.max(3, ...(values ?? []).map((text) => text.length)),
       },
     ],
-    series: [{}, { stroke: colour("--accent"), width: 1.5, points: { size: 4 } }],
+    series: [
+      {},
+      {
+        stroke: colour("--accent"),
+        width: 1.5,
+        points: { size: 4 },
+        // A device may send its metrics in turns: one missing from a message is no outage.
+        spanGaps: true,
+      },
+    ],
   };
 }
 

@@ -71,6 +71,7 @@ function MetricChart({ name, series }: { name: string; series: Series }) {
       <figcaption className="flex items-baseline justify-between gap-3 pb-1">
         <span className="truncate font-medium">{name}</span>
         <span className="text-sm text-muted tabular-nums">
+          <span className="mr-2 font-medium text-ink">{formatNumber(summary?.latest)}</span>{" "}
           {formatNumber(summary?.lowest)} … {formatNumber(summary?.highest)}
         </span>
       </figcaption>

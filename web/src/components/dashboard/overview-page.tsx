@@ -37,7 +37,7 @@ export function OverviewPage() {
   return (
     <>
       <PageHeader title="Overview" actions={<LiveBadge status={live} />} />
-      <div className="grid gap-4 md:grid-cols-[1fr_1fr_2fr]">
+      <div className="grid grid-cols-2 gap-4 lg:grid-cols-[1fr_1fr_2fr]">
         <Panel title="Devices online">
           <Loaded query={devices} title="The devices could not be counted" rows={1}>
             {({ online, total }) => (
@@ -56,7 +56,7 @@ export function OverviewPage() {
             )}
           </Loaded>
         </Panel>
-        <Panel title="Runs">
+        <Panel title="Runs" className="col-span-2 lg:col-span-1">
           <Loaded query={counts} title="The runs could not be counted" rows={1}>
             {(states) => (
               <ul className="flex flex-wrap gap-x-5 gap-y-2">

@@ -43,6 +43,7 @@ export function AddDevice({ onClose }: { onClose: () => void }) {
     const { device, credentials } = creation.data;
     return (
       <Dialog
+        key="credentials"
         sticky
         onClose={onClose}
         title={`${device.name} is registered`}
@@ -63,6 +64,7 @@ export function AddDevice({ onClose }: { onClose: () => void }) {
 
   return (
     <Dialog
+      key="form"
       onClose={onClose}
       title="Add a device"
       description="It gets credentials, and waits for its first connection."
@@ -76,7 +78,6 @@ export function AddDevice({ onClose }: { onClose: () => void }) {
         <Field label="Name" error={errors.name?.message}>
           {(control) => (
             <Input
-              autoFocus
               autoComplete="off"
               placeholder="engine-1"
               {...control}

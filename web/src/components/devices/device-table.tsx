@@ -13,8 +13,8 @@ export function DeviceTable({ devices }: { devices: readonly Device[] }) {
         <tr>
           <Th>Name</Th>
           <Th>Status</Th>
-          <Th className="hidden sm:table-cell">Type</Th>
-          <Th className="hidden md:table-cell">Lifecycle</Th>
+          <Th className="hidden @md:table-cell">Type</Th>
+          <Th className="hidden @2xl:table-cell">Lifecycle</Th>
           <Th>Last seen</Th>
         </tr>
       </thead>
@@ -32,8 +32,8 @@ export function DeviceTable({ devices }: { devices: readonly Device[] }) {
             <Td>
               <StatusBadge status={device.status} />
             </Td>
-            <Td className="hidden sm:table-cell">{device.type}</Td>
-            <Td className="hidden text-muted md:table-cell">{device.lifecycle}</Td>
+            <Td className="hidden @md:table-cell">{device.type}</Td>
+            <Td className="hidden text-muted @2xl:table-cell">{device.lifecycle}</Td>
             <Td>
               <Ago time={device.last_seen} />
             </Td>

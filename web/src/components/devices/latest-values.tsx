@@ -9,7 +9,7 @@ import { Ago } from "@/components/ui/time";
 import { latestValues } from "@/lib/api/devices";
 import type { LatestValue } from "@/lib/api/types";
 import { formatNumber } from "@/lib/format";
-import type { Reading } from "@/lib/series";
+import { byName, type Reading } from "@/lib/series";
 
 /** Lay what has arrived since over what was stored before. */
 function overlay(stored: readonly LatestValue[], live: readonly Reading[]): LatestValue[] {
@@ -22,7 +22,7 @@ function overlay(stored: readonly LatestValue[], live: readonly Reading[]): Late
       }
     }
   }
-  return [...newest.values()].sort((a, b) => a.metric.localeCompare(b.metric));
+  return [...newest.values()].sort((a, b) => byName(a.metric, b.metric));
 }
 
 interface LatestValuesProps {

@@ -12,7 +12,7 @@ export interface Tab {
 /** Pages within a page. Only the open one is mounted, so only it asks the API for anything. */
 export function Tabs({ label, tabs }: { label: string; tabs: readonly Tab[] }) {
   return (
-    <Radix.Root defaultValue={tabs[0]?.id ?? ""} className="flex flex-col gap-4">
+    <Radix.Root defaultValue={tabs[0]?.id ?? ""} className="flex min-w-0 flex-col gap-4">
       <Radix.List
         aria-label={label}
         className="flex gap-1 overflow-x-auto border-b border-line"

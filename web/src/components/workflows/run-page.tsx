@@ -72,7 +72,10 @@ function RunView({ run }: { run: RunDetails }) {
         <Panel title="Details">
           <div className="flex flex-col gap-3">
             <Facts facts={factsOf(run)} />
-            <Json label="Trigger" value={run.trigger} />
+            <div className="flex flex-col gap-1">
+              <h3 className="text-muted">Trigger</h3>
+              <Json label="Trigger" value={run.trigger} />
+            </div>
           </div>
         </Panel>
         <div className="flex min-w-0 flex-col gap-4">

@@ -26,9 +26,9 @@ export function RunTable({ runs, withWorkflow = false }: RunTableProps) {
           <Th>{withWorkflow ? "Workflow" : "Started"}</Th>
           <Th>State</Th>
           {withWorkflow && <Th>Started</Th>}
-          <Th>Took</Th>
-          <Th className="hidden sm:table-cell">Trigger</Th>
-          <Th className="hidden text-right sm:table-cell">Version</Th>
+          <Th className="hidden @sm:table-cell">Took</Th>
+          <Th className="hidden @2xl:table-cell">Trigger</Th>
+          <Th className="hidden text-right @2xl:table-cell">Version</Th>
         </tr>
       </thead>
       <tbody>
@@ -51,11 +51,11 @@ export function RunTable({ runs, withWorkflow = false }: RunTableProps) {
                 </span>
               </Td>
               {withWorkflow && <Td>{started}</Td>}
-              <Td>
+              <Td className="hidden @sm:table-cell">
                 <Elapsed start={run.started_at} end={run.completed_at} />
               </Td>
-              <Td className="hidden text-muted sm:table-cell">{triggerText(run.trigger)}</Td>
-              <Td className="hidden text-right tabular-nums sm:table-cell">{run.version}</Td>
+              <Td className="hidden text-muted @2xl:table-cell">{triggerText(run.trigger)}</Td>
+              <Td className="hidden text-right tabular-nums @2xl:table-cell">{run.version}</Td>
             </Row>
           );
         })}

@@ -73,14 +73,14 @@ function WorkflowTable({ workflows }: { workflows: readonly Workflow[] }) {
         <tr>
           <Th>Name</Th>
           <Th>State</Th>
-          <Th className="hidden text-right sm:table-cell">Version</Th>
+          <Th className="hidden text-right @md:table-cell">Version</Th>
           <Th>Last run</Th>
         </tr>
       </thead>
       <tbody>
         {workflows.map((workflow) => (
           <Row key={workflow.id}>
-            <Td className="min-w-40">
+            <Td className="min-w-28">
               <Link
                 href={workflowHref(workflow.id)}
                 className="font-medium hover:underline"
@@ -96,7 +96,7 @@ function WorkflowTable({ workflows }: { workflows: readonly Workflow[] }) {
                 {workflow.enabled ? "enabled" : "disabled"}
               </Badge>
             </Td>
-            <Td className="hidden text-right tabular-nums sm:table-cell">
+            <Td className="hidden text-right tabular-nums @md:table-cell">
               {workflow.version ?? "–"}
             </Td>
             <Td>

@@ -10,9 +10,7 @@ export default function LoginPage() {
   return (
     <main className="mx-auto flex min-h-dvh w-full max-w-sm flex-col justify-center gap-6 p-4">
       <div className="flex flex-col gap-1">
-        <span className="text-lg">
-          <Brand />
-        </span>
+        <Brand />
         <h1 className="text-xl font-semibold">Sign in</h1>
       </div>
       <Suspense>
