@@ -136,7 +136,8 @@ async def provision(work: Work, device_id: UUID, mqtt_endpoint: str) -> CreatedD
         raise ConflictError("The device is being provisioned at this moment.")
     await devices.revoke_credentials(work.session, device_id)
     key = _add_credential(work, device_id)
-    await work.enqueue(start_provisioning(provisioning_input(device, key, work.tenant_id)))
+    start = start_provisioning(provisioning_input(device, key, work.tenant_id), again=True)
+    await work.enqueue(start)
     work.audit("device.provisioned", "device", device_id)
     return CreatedDevice(
         device=DeviceView.of(device, profile),
@@ -257,12 +258,13 @@ def provisioning_input(device: Device, key: str, tenant_id: UUID) -> Provisionin
     )
 
 
-def start_provisioning(start: ProvisioningInput) -> StartWorkflow:
-    """Return the start of one device's provisioning."""
+def start_provisioning(start: ProvisioningInput, *, again: bool = False) -> StartWorkflow:
+    """Return the start of one device's provisioning, the first or, with `again`, another."""
     return StartWorkflow(
         workflow_type=names.WorkflowType.DEVICE_PROVISIONING,
         workflow_id=names.provisioning_id(start.tenant_id, start.device_id),
         input=start.model_dump(mode="json"),
+        again=again,
     )
 
 

@@ -64,7 +64,7 @@ async def start_run(client: Client, temporal_id: str, run: RunInput) -> None:
 
 
 async def start_workflow(client: Client, tenant_id: str, wanted: StartWorkflow) -> None:
-    """Start any workflow, unless its id was used.
+    """Start any workflow, unless its id was used (or, with `again`, is in use).
 
     Raises:
         temporalio.service.RPCError: Temporal does not answer, or refuses.
@@ -75,7 +75,11 @@ async def start_workflow(client: Client, tenant_id: str, wanted: StartWorkflow) 
             wanted.input,
             id=wanted.workflow_id,
             task_queue=wanted.task_queue,
-            id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
+            id_reuse_policy=(
+                WorkflowIDReusePolicy.ALLOW_DUPLICATE
+                if wanted.again
+                else WorkflowIDReusePolicy.REJECT_DUPLICATE
+            ),
             search_attributes=TypedSearchAttributes([SearchAttributePair(_TENANT, tenant_id)]),
             priority=Priority(fairness_key=tenant_id),
             rpc_timeout=RPC_TIMEOUT,

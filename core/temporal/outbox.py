@@ -15,12 +15,16 @@ StartInput = dict[str, Any]
 
 
 class StartWorkflow(msgspec.Struct, frozen=True, tag="start_workflow", tag_field="kind"):
-    """Start any workflow; `input` is its contract model in JSON form."""
+    """Start any workflow; `input` is its contract model in JSON form.
+
+    With `again`, a workflow of this id that has ended is no obstacle; one that runs always is.
+    """
 
     workflow_type: WorkflowType
     workflow_id: str
     input: StartInput
     task_queue: TaskQueue = TaskQueue.AUTOMATION
+    again: bool = False
 
 
 class StartRun(msgspec.Struct, frozen=True, tag="start_run", tag_field="kind"):

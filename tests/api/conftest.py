@@ -38,10 +38,17 @@ class Person:
 Enter = Callable[..., Awaitable[Person]]
 
 
+@pytest.fixture(scope="session")
+def application(settings: Settings) -> FastAPI:
+    """The application, made once; its connections open with its lifespan."""
+    return create_app(settings)
+
+
 @pytest.fixture
-async def app(postgres_server: Settings, valkey_server: Settings) -> AsyncIterator[FastAPI]:
+async def app(
+    application: FastAPI, postgres_server: Settings, valkey_server: Settings
+) -> AsyncIterator[FastAPI]:
     """The application, its connections open."""
-    application = create_app(postgres_server)
     async with application.router.lifespan_context(application):
         yield application
 

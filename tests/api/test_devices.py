@@ -193,7 +193,11 @@ async def test_an_expired_device_is_provisioned_again_with_a_new_key(
             )
         )
         assert list(valid) == [device_key_digest(key)]
-    assert len(await _started(owner, tenant_id, "DeviceProvisioning")) == 1
+    started = await _started(owner, tenant_id, "DeviceProvisioning")
+    # Temporal has seen this id, and the broker's signal must still find it.
+    assert [(start["workflow_id"], start["again"]) for start in started] == [
+        (names.provisioning_id(tenant_id, device_id), True)
+    ]
 
 
 async def test_rotating_replaces_the_key(
