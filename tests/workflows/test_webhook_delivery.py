@@ -159,7 +159,8 @@ async def test_a_replay_sends_the_same_id_and_body_again(stage: Stage) -> None:
             await repository.requeue(session, tenant_id, delivery_id)
     suffix = again.removeprefix(webhook_delivery_id(tenant_id, delivery_id))
     assert suffix.startswith(":replay:")
-    assert (await (await stage.start(2, suffix)).result()).outcome is AttemptOutcome.DELIVERED
+    result = await (await stage.start(2, suffix)).result()
+    assert result == WebhookDeliveryResult(outcome=AttemptOutcome.DELIVERED, attempts=1)
     first, second = stage.receiver.received
     assert (first.headers["webhook-id"], first.body) == (second.headers["webhook-id"], second.body)
     record = await stage.record()
