@@ -1,6 +1,7 @@
 """Every route says who may use it, and what it says holds."""
 
 import re
+from pathlib import Path
 
 import httpx
 import pytest
@@ -139,3 +140,16 @@ def test_operation_ids_are_unique_and_stable(settings: Settings) -> None:
     operation = document["paths"]["/api/v1/devices"]["post"]
     assert operation["x-permission"] == "devices:create"
     assert "application/problem+json" in operation["responses"]["422"]["content"]
+
+
+def test_the_documented_routes_are_the_applications(settings: Settings) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "api.md").read_text()
+    documented = set(re.findall(r"^\| `(\w+ /\S+)` \| `?([\w: ]+?)`? \|", text, re.MULTILINE))
+    words = {Public: "anybody", SignedIn: "signed in"}
+    declared = {
+        (f"{method} {path}", getattr(one, "permission", None) or words[type(one)])
+        for methods, path, one in declarations(create_app(settings).routes)
+        for method in methods.split(",")
+        if method != "WEBSOCKET" and path not in ("/docs", "/openapi.json", "/metrics")
+    }
+    assert documented == declared
