@@ -9,6 +9,7 @@ one row and a message through Valkey, p95.
 import argparse
 import asyncio
 import time
+from contextlib import AsyncExitStack
 from uuid import UUID
 
 import asyncpg
@@ -105,18 +106,18 @@ async def _measure(settings: Settings, fleet: Fleet, seconds: float) -> tuple[li
         reply = await asyncio.wait_for(live.recv(), 10)
         if msgspec.json.decode(reply, type=_Typed).type != "subscribe":
             raise RuntimeError(f"not subscribed: {reply!r}")
-        expected = asyncio.get_running_loop().create_future()
-        reading = asyncio.create_task(_read(live, seen, expected))
-        sent, counted = await _send(settings, fleet, seconds)
-        expected.set_result(counted)
-        await asyncio.wait_for(reading, 30)
+        reading = asyncio.create_task(_read(live, seen))
+        async with AsyncExitStack() as devices_online:
+            sent, counted = await _send(settings, fleet, seconds, devices_online)
+            await _all_seen(seen, counted, reading)
+        reading.cancel()
     return seen, sent
 
 
-async def _read(live: ClientConnection, seen: list[float], expected: "asyncio.Future[int]") -> None:
-    """Collect latencies until all counted messages are seen."""
+async def _read(live: ClientConnection, seen: list[float]) -> None:
+    """Collect the latencies of the messages that count, until cancelled."""
     decode = msgspec.json.Decoder(_Frame).decode
-    while not (expected.done() and len(seen) >= expected.result()):
+    while True:
         frame = decode(await live.recv())
         if frame.payload is None:
             raise RuntimeError(f"the API sent a message of type {frame.type}")
@@ -125,16 +126,32 @@ async def _read(live: ClientConnection, seen: list[float], expected: "asyncio.Fu
             seen.append(time.time() - sent)
 
 
-async def _send(settings: Settings, fleet: Fleet, seconds: float) -> tuple[int, int]:
-    """Send at the rate; returns how many, and how many of these count."""
+async def _all_seen(seen: list[float], counted: int, reading: "asyncio.Task[None]") -> None:
+    deadline = time.monotonic() + 30
+    while len(seen) < counted:
+        if reading.done():
+            reading.result()
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"only {len(seen)} of {counted} messages reached the WebSocket")
+        await asyncio.sleep(0.05)
+
+
+async def _send(
+    settings: Settings, fleet: Fleet, seconds: float, online: AsyncExitStack
+) -> tuple[int, int]:
+    """Send at the rate; returns how many, and how many of these count.
+
+    The connections stay open until `online` is closed: closing one whose acknowledgements have
+    not been read would reset it and lose what the broker has not read.
+    """
     writers: list[asyncio.StreamWriter] = []
-    drains: list[asyncio.Task[None]] = []
     for device_id, key in fleet.devices:
         connection = sign_in(settings.broker.host, settings.broker.port, device_id, key)
         connection.setblocking(False)
         reader, writer = await asyncio.open_connection(sock=connection)
+        online.callback(writer.close)
+        online.callback(asyncio.create_task(_drain(reader)).cancel)
         writers.append(writer)
-        drains.append(asyncio.create_task(_drain(reader)))
     burst, sent, counted = int(RATE * TICK), 0, 0
     began = time.perf_counter()
     while (elapsed := time.perf_counter() - began) < WARM_UP + seconds:
@@ -149,11 +166,6 @@ async def _send(settings: Settings, fleet: Fleet, seconds: float) -> tuple[int, 
             writers[number].write(publish(fleet.devices[number][0], packet_id, payload))
             sent, counted = sent + 1, counted + counts
         await asyncio.sleep(TICK / 5)
-    for writer in writers:
-        await writer.drain()
-    for task, writer in zip(drains, writers, strict=True):
-        task.cancel()
-        writer.close()
     return sent, counted
 
 

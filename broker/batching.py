@@ -234,6 +234,8 @@ class IngestQueue:
     def done(self, batch: Batch) -> None:
         """Take a batch that is committed and acknowledged off the account."""
         batch.after = None
+        if self._last_ordered is batch:
+            self._last_ordered = None
         self._weight -= batch.weight
         if self._weight <= self._low and not self._stopped:
             self._admitting.set()

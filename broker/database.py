@@ -59,7 +59,11 @@ class IngestDatabase:
             return self._pool
 
     async def close(self) -> None:
-        """Close every connection."""
-        if self._pool is not None:
+        """Close every connection, by force when the server does not answer."""
+        if self._pool is None:
+            return
+        try:
             async with asyncio.timeout(10):
                 await self._pool.close()
+        except OUTAGE:
+            self._pool.terminate()

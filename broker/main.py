@@ -7,6 +7,7 @@ from typing import Final
 
 import structlog
 import uvloop
+from redis.exceptions import RedisError
 
 from broker.auth import Authenticator
 from broker.batching import IngestQueue
@@ -150,7 +151,7 @@ async def _stop(
         try:
             async with asyncio.timeout(_DRAIN / 2):
                 await flush()
-        except (*OUTAGE, bus.ValkeyConnectionError) as error:
+        except (*OUTAGE, RedisError) as error:
             _log.warning("not written at the stop", what=flush.__qualname__, reason=repr(error))
 
 

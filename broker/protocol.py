@@ -153,11 +153,13 @@ class DeviceHandler(BrokerProtocolHandler):
             if not chunk:
                 self.why = "connection lost"
                 return
-            self.heard = time.monotonic()
             if not queue.admitting:
                 await queue.admitted()
                 self.heard = time.monotonic()
+            size = len(parser.rest) + len(chunk)
             found = parser.feed(chunk)
+            if len(parser.rest) < size:  # bytes of a packet that is never completed do not count
+                self.heard = time.monotonic()
             while isinstance(found, Control):
                 if found.header == _PINGREQ and not found.body:
                     self.write(_PINGRESP)

@@ -312,4 +312,5 @@ class DeviceBroker(Broker):
             handler.end("the broker stops")
         if handlers:
             await asyncio.wait([asyncio.ensure_future(h.ended.wait()) for h in handlers], timeout=5)
-        await self.shutdown()
+        if self.transitions.state == "started":
+            await self.shutdown()

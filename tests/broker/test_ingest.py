@@ -184,6 +184,32 @@ async def test_comes_only_after_the_commit(
     assert [v["a"] for _, v in await stored(sql, device.id)] == [0.0, 1.0]
 
 
+async def test_acknowledgements_keep_the_order_of_the_messages_when_a_later_batch_commits_first(
+    broker: Settings, device: MadeDevice, sql: Sql, postgres_server: Settings
+) -> None:
+    locker = await asyncpg.connect(postgres_server.admin_database_url, timeout=10)
+    async with RawClient(broker) as client:
+        await client.sign_in(device)
+        async with locker.transaction():
+            await locker.execute("LOCK TABLE telemetry_dead_letters IN ACCESS EXCLUSIVE MODE")
+            await client.send(publish_packet(telemetry_topic(device), b"not json", packet_id=1))
+
+            async def blocked() -> bool:
+                return bool(await sql.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"))
+
+            await eventually(blocked)
+            await client.send(publish_packet(telemetry_topic(device), b'{"a": 1}', packet_id=2))
+
+            async def committed() -> bool:
+                return len(await stored(sql, device.id)) == 1
+
+            await eventually(committed)
+            await client.send(b"\xc0\x00")
+            assert await client.packet() == (0xD0, b"")  # the PINGRESP, and no PUBACK before it
+        assert [await client.packet() for _ in range(2)] == [(0x40, b"\0\1"), (0x40, b"\0\2")]
+    await locker.close(timeout=10)
+
+
 async def test_rows_of_a_client_that_left_are_committed(
     broker: Settings, device: MadeDevice, connect: Connect, sql: Sql
 ) -> None:

@@ -159,6 +159,22 @@ async def test_whoever_does_not_send_a_connect_is_cut_off(
         assert await client.closed() == b""
 
 
+async def test_a_packet_that_never_ends_is_silence(broker: Settings, device: MadeDevice) -> None:
+    async with RawClient(broker) as client:
+        await client.sign_in(device, keep_alive=1)
+
+        async def dribble() -> bool:
+            if not client.reader.at_eof():
+                client.writer.write(b"\x32\x7f" if not sent else b"\0")
+                sent.append(None)
+            return client.reader.at_eof()
+
+        sent: list[None] = []
+        closing = asyncio.create_task(client.closed())
+        await eventually(dribble, interval=0.2)
+        await closing
+
+
 async def test_silence_beyond_the_keep_alive_is_cut_off(
     broker: Settings, device: MadeDevice
 ) -> None:
