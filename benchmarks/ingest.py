@@ -32,6 +32,7 @@ def main() -> None:
     parser.add_argument("--messages", type=int, default=400_000, help="in each run")
     parser.add_argument("--rounds", type=int, default=5, help="pairs of runs")
     parser.add_argument("--metrics", type=int, default=1, help="in each message")
+    parser.add_argument("--window", type=int, default=WINDOW, help="unacknowledged, a connection")
     options = parser.parse_args()
     with data_servers() as settings:
         fleet = asyncio.run(make_fleet(settings, CONNECTIONS))
@@ -39,7 +40,7 @@ def main() -> None:
         with process(settings, "broker.main", health):
             pairs = []
             for number in range(options.rounds + 1):
-                through = _ingest(settings, fleet, options.messages, options.metrics)
+                through = _ingest(settings, fleet, options)
                 raw = asyncio.run(_copy(settings, fleet, options.messages, options.metrics))
                 if number:  # the first pair warms everything up
                     pairs.append((through, raw))
@@ -52,10 +53,15 @@ def main() -> None:
     )
 
 
-def _ingest(settings: Settings, fleet: Fleet, messages: int, metrics: int) -> float:
+def _ingest(settings: Settings, fleet: Fleet, options: argparse.Namespace) -> float:
     asyncio.run(_empty(settings))
     plan = Plan(
-        settings.broker.host, settings.broker.port, fleet.devices, messages, WINDOW, metrics
+        host=settings.broker.host,
+        port=settings.broker.port,
+        devices=fleet.devices,
+        messages=options.messages,
+        window=options.window,
+        metrics=options.metrics,
     )
     outcome = run_apart(plan)
     stored = asyncio.run(_empty(settings))
@@ -63,7 +69,7 @@ def _ingest(settings: Settings, fleet: Fleet, messages: int, metrics: int) -> fl
         raise RuntimeError(f"{outcome.acknowledged} acknowledged but {stored} stored")
     rate = outcome.acknowledged / outcome.seconds
     print(
-        f"ingest: {rate:,.0f} messages/s; a window of {WINDOW} is acknowledged after "
+        f"ingest: {rate:,.0f} messages/s; a window of {options.window} is acknowledged after "
         f"p50 {outcome.window_p50 * 1e3:.0f} ms, p99 {outcome.window_p99 * 1e3:.0f} ms",
         flush=True,
     )
