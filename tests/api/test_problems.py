@@ -189,6 +189,19 @@ async def test_the_unready_part_is_named(
         assert (await client.get("/healthz")).json() == {"status": "ok"}
 
 
+async def test_parts_that_are_up_are_told_so(
+    anonymous: httpx.AsyncClient, temporal_server: Settings
+) -> None:
+    problem = (await anonymous.get("/readyz")).json()
+    assert problem["down"] == ["broker"]  # no broker runs in this test
+    assert {name: part["up"] for name, part in problem["parts"].items() if part["needed"]} == {
+        "database": True,
+        "valkey": True,
+        "temporal": True,
+        "broker": False,
+    }
+
+
 @pytest.fixture
 async def without_valkey(settings: Settings, postgres_server: Settings) -> AsyncIterator[FastAPI]:
     """An application whose Valkey does not answer."""
