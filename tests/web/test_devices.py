@@ -99,10 +99,10 @@ async def test_a_device_page_answers_what_became_of_it(
 
     await signed_in.get_by_role("tab", name="Commands").click()
     await signed_in.get_by_label("Name").fill("reboot")
-    await signed_in.get_by_label("Payload").fill("[1]")
+    await signed_in.get_by_role("textbox", name="Payload").fill("[1]")
     await signed_in.get_by_role("button", name="Send command").click()
     await expect(signed_in.get_by_text("This must be a JSON object")).to_be_visible()
-    await signed_in.get_by_label("Payload").fill('{"in": 5}')
+    await signed_in.get_by_role("textbox", name="Payload").fill('{"in": 5}')
     await signed_in.get_by_role("button", name="Send command").click()
     await expect(signed_in.get_by_role("row", name="reboot")).to_contain_text("pending")
 

@@ -37,7 +37,14 @@ BUILD_INPUTS = (
     "postcss.config.mjs",
     "tsconfig.json",
 )
-TEST_INPUTS = (*BUILD_INPUTS, "eslint.config.mjs", "vitest.config.ts", "openapi.json")
+TEST_INPUTS = (
+    *BUILD_INPUTS,
+    ".prettierrc.json",
+    ".prettierignore",
+    "eslint.config.mjs",
+    "vitest.config.ts",
+    "openapi.json",
+)
 
 
 def node_path() -> Path:

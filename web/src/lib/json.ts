@@ -1,6 +1,4 @@
-export type Parsed =
-  | { ok: true; value: Record<string, unknown> }
-  | { ok: false; message: string };
+export type Parsed = { ok: true; value: Record<string, unknown> } | { ok: false; message: string };
 
 /** Read a JSON object that a person typed; the message says what to mend. */
 export function parseObject(text: string): Parsed {
@@ -8,7 +6,10 @@ export function parseObject(text: string): Parsed {
   try {
     value = JSON.parse(text);
   } catch (error) {
-    return { ok: false, message: `This is not JSON: ${error instanceof Error ? error.message : ""}` };
+    return {
+      ok: false,
+      message: `This is not JSON: ${error instanceof Error ? error.message : ""}`,
+    };
   }
   if (typeof value !== "object" || value === null || Array.isArray(value)) {
     return { ok: false, message: "This must be a JSON object: { … }" };

@@ -17,7 +17,11 @@ test("readings become ordered columns, with null where a metric is absent", () =
 });
 
 test("the window keeps the latest readings, whatever order they arrive in", () => {
-  const window = appendReadings([reading(3, {}), reading(5, {})], [reading(4, {}), reading(6, {})], 3);
+  const window = appendReadings(
+    [reading(3, {}), reading(5, {})],
+    [reading(4, {}), reading(6, {})],
+    3,
+  );
   expect(window.map(({ timestamp }) => Date.parse(timestamp) / 1000)).toEqual([4, 5, 6]);
 });
 

@@ -61,7 +61,11 @@ export function summarize(column: readonly (number | null)[]): Summary | null {
   let summary: Summary | undefined;
   for (const value of column) {
     if (value === null) continue;
-    const { lowest, highest }: Summary = summary ?? { latest: value, lowest: value, highest: value };
+    const { lowest, highest }: Summary = summary ?? {
+      latest: value,
+      lowest: value,
+      highest: value,
+    };
     summary = {
       latest: value,
       lowest: Math.min(lowest, value),

@@ -21,7 +21,8 @@ const SHOWN_AT_FIRST = 4;
 export function MetricCharts({ series }: { series: Series }) {
   const names = [...series.columns.keys()];
   const [chosen, setChosen] = useState<readonly string[] | null>(null);
-  const shown = chosen?.filter((name) => series.columns.has(name)) ?? names.slice(0, SHOWN_AT_FIRST);
+  const shown =
+    chosen?.filter((name) => series.columns.has(name)) ?? names.slice(0, SHOWN_AT_FIRST);
 
   function toggle(name: string) {
     setChosen(shown.includes(name) ? shown.filter((other) => other !== name) : [...shown, name]);

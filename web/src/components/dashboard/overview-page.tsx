@@ -41,7 +41,11 @@ export function OverviewPage() {
         <Panel title="Devices online">
           <Loaded query={devices} title="The devices could not be counted" rows={1}>
             {({ online, total }) => (
-              <Figure href="/devices/" value={formatCount(online)} of={`of ${formatCount(total)}`} />
+              <Figure
+                href="/devices/"
+                value={formatCount(online)}
+                of={`of ${formatCount(total)}`}
+              />
             )}
           </Loaded>
         </Panel>
@@ -85,11 +89,7 @@ export function OverviewPage() {
             }
           </Loaded>
         </Panel>
-        <Panel
-          title="Recent alarms"
-          flush
-          actions={<More href="/alerts/">All alarms</More>}
-        >
+        <Panel title="Recent alarms" flush actions={<More href="/alerts/">All alarms</More>}>
           <Loaded query={alarms} title="The alarms could not be loaded" rows={5}>
             {({ alerts }) =>
               alerts.length === 0 ? (

@@ -97,8 +97,10 @@ function CommandList({ deviceId }: { deviceId: string }) {
                       <details>
                         <summary className="text-accent">Show</summary>
                         <div className="mt-2 flex flex-col gap-2">
-                          <Json label="Payload" value={command.payload} />
-                          {command.response && <Json label="Response" value={command.response} />}
+                          <Json label={`Payload of ${command.name}`} value={command.payload} />
+                          {command.response && (
+                            <Json label={`Response to ${command.name}`} value={command.response} />
+                          )}
                         </div>
                       </details>
                     </Td>

@@ -32,6 +32,7 @@ export function Copyable({ label, value }: { label: string; value: string }) {
       <span className="text-sm font-medium">{label}</span>
       <div className="flex items-start gap-2">
         <pre
+          role="group"
           tabIndex={0}
           aria-label={label}
           className="min-w-0 flex-1 overflow-x-auto rounded-md border border-line bg-canvas px-2.5 py-1.5 font-mono text-sm select-all"
@@ -39,7 +40,11 @@ export function Copyable({ label, value }: { label: string; value: string }) {
           {value}
         </pre>
         <Button onClick={() => void copy()} aria-label={`Copy ${label.toLowerCase()}`}>
-          {state === "copied" ? <Check aria-hidden size={14} /> : <CopyIcon aria-hidden size={14} />}
+          {state === "copied" ? (
+            <Check aria-hidden size={14} />
+          ) : (
+            <CopyIcon aria-hidden size={14} />
+          )}
           {state === "copied" ? "Copied" : state === "refused" ? "Select it" : "Copy"}
         </Button>
       </div>

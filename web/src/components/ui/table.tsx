@@ -10,7 +10,12 @@ import { cx } from "@/lib/cx";
  */
 export function Table({ label, children }: { label: string; children: ReactNode }) {
   return (
-    <div role="region" aria-label={label} tabIndex={0} className="@container relative overflow-x-auto">
+    <div
+      role="region"
+      aria-label={label}
+      tabIndex={0}
+      className="@container relative overflow-x-auto"
+    >
       <table className="w-full border-collapse text-left">{children}</table>
     </div>
   );
@@ -30,7 +35,12 @@ export function Th({ className, ...rest }: ThHTMLAttributes<HTMLTableCellElement
 }
 
 export function Td({ className, ...rest }: TdHTMLAttributes<HTMLTableCellElement>) {
-  return <td className={cx("border-b border-line px-3 py-2 align-top first:pl-4 last:pr-4", className)} {...rest} />;
+  return (
+    <td
+      className={cx("border-b border-line px-3 py-2 align-top first:pl-4 last:pr-4", className)}
+      {...rest}
+    />
+  );
 }
 
 /** A row; the last has no line below, its panel has one. */

@@ -59,7 +59,10 @@ function RunView({ run }: { run: RunDetails }) {
     <>
       <PageHeader
         title="Run"
-        parent={{ href: workflowHref(run.workflow_id), label: names.data?.get(run.workflow_id) ?? "Workflow" }}
+        parent={{
+          href: workflowHref(run.workflow_id),
+          label: names.data?.get(run.workflow_id) ?? "Workflow",
+        }}
         meta={
           <>
             <StatusBadge status={run.status} />

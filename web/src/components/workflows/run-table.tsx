@@ -37,10 +37,7 @@ export function RunTable({ runs, withWorkflow = false }: RunTableProps) {
           return (
             <Row key={run.execution_id}>
               <Td>
-                <Link
-                  href={runHref(run)}
-                  className="font-medium hover:underline"
-                >
+                <Link href={runHref(run)} className="font-medium hover:underline">
                   {withWorkflow ? (names.data?.get(run.workflow_id) ?? "Run") : started}
                 </Link>
               </Td>

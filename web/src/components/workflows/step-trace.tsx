@@ -23,7 +23,10 @@ function depthOf(path: string): number {
 
 function Step({ step }: { step: StepRun }) {
   return (
-    <li className="px-4 py-2.5" style={{ paddingInlineStart: `${1 + depthOf(step.path) * 1.25}rem` }}>
+    <li
+      className="px-4 py-2.5"
+      style={{ paddingInlineStart: `${1 + depthOf(step.path) * 1.25}rem` }}
+    >
       <details>
         <summary className="flex flex-wrap items-center gap-x-3 gap-y-1 rounded">
           <code className="font-mono text-sm font-medium break-all">{step.path}</code>

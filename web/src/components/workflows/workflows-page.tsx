@@ -81,10 +81,7 @@ function WorkflowTable({ workflows }: { workflows: readonly Workflow[] }) {
         {workflows.map((workflow) => (
           <Row key={workflow.id}>
             <Td className="min-w-28">
-              <Link
-                href={workflowHref(workflow.id)}
-                className="font-medium hover:underline"
-              >
+              <Link href={workflowHref(workflow.id)} className="font-medium hover:underline">
                 {workflow.name}
               </Link>
               {workflow.description && (

@@ -26,7 +26,10 @@ async function load(handler: Handler) {
   vi.resetModules();
   const calls: Call[] = [];
   vi.stubGlobal("fetch", async (input: Request | string, init?: RequestInit) => {
-    const request = new Request(typeof input === "string" ? new URL(input, URL_DEVICES) : input, init);
+    const request = new Request(
+      typeof input === "string" ? new URL(input, URL_DEVICES) : input,
+      init,
+    );
     const call = {
       path: new URL(request.url).pathname,
       authorization: request.headers.get("authorization"),
@@ -76,7 +79,8 @@ describe("an expired access token", () => {
   test("is refreshed once for all requests under way", async () => {
     let valid = "access-old";
     const { authorizedFetch, session, calls } = await load((call) => {
-      if (call.path === "/api/v1/auth/refresh") return tokens(valid === "access-old" ? "old" : "new");
+      if (call.path === "/api/v1/auth/refresh")
+        return tokens(valid === "access-old" ? "old" : "new");
       return json(call.authorization === `Bearer ${valid}` ? 200 : 401, {});
     });
     await session.refresh();
@@ -145,7 +149,9 @@ describe("an error answer", () => {
           title: "Invalid definition",
           status: 422,
           code: "invalid_definition",
-          errors: [{ pointer: "/actions/0/type", message: "unknown step", hint: "did you mean 'if'?" }],
+          errors: [
+            { pointer: "/actions/0/type", message: "unknown step", hint: "did you mean 'if'?" },
+          ],
         },
         response: new Response(null, { status: 422 }),
       }),
@@ -161,9 +167,7 @@ describe("an error answer", () => {
   test("that is no problem JSON still says what happened", async () => {
     const { unwrap } = await load(() => json(500, {}));
     await expect(
-      unwrap(
-        Promise.resolve({ error: "<html>", response: new Response(null, { status: 502 }) }),
-      ),
+      unwrap(Promise.resolve({ error: "<html>", response: new Response(null, { status: 502 }) })),
     ).rejects.toMatchObject({ status: 502, title: "The server is starting or down" });
   });
 });

@@ -117,7 +117,10 @@ export function twin(id: string) {
     queryKey: [...devicesKey, id, "twin"],
     queryFn: ({ signal }) =>
       unwrap(
-        api.GET("/api/v1/devices/{device_id}/twin", { signal, params: { path: { device_id: id } } }),
+        api.GET("/api/v1/devices/{device_id}/twin", {
+          signal,
+          params: { path: { device_id: id } },
+        }),
       ),
   });
 }
