@@ -9,7 +9,7 @@ from pathlib import Path
 from core.settings import Settings, load_settings
 from tests.support.servers import free_port
 from tests.support.waiting import eventually
-from workers.stack.state import PartState, StackState, StateFile, Status
+from workers.stack.state import PartState, StateFile, Status
 
 _PORTS = (
     "DATABASE_PORT",
@@ -48,7 +48,8 @@ class Platform:
 
         def ready() -> bool:
             assert process.poll() is None, self._log.read_text()[-5000:]
-            return self._file.running() and self._own_state(process.pid).ready
+            state = self._file.read()
+            return state is not None and state.supervisor == process.pid and state.ready
 
         await eventually(ready, timeout=120, interval=0.2)
 
@@ -99,9 +100,3 @@ class Platform:
         state = self._file.read()
         assert state is not None
         return next(part for part in state.parts if part.name == name)
-
-    def _own_state(self, pid: int) -> StackState:
-        state = self._file.read()
-        if state is None or state.supervisor != pid:
-            return StackState(0, 0, [PartState("supervisor", process=True)])
-        return state

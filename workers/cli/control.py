@@ -19,7 +19,7 @@ from core.errors import (
 )
 from core.settings.root import HomeSettings
 from workers.cli.terminal import Advance, console, progress
-from workers.stack.state import StackState, StateFile, Status, end_leftovers
+from workers.stack.state import StackState, StateFile, Status, created, end_leftovers
 
 _STOP_TIMEOUT = 120.0
 _COLOURS = {Status.READY: "green", Status.FAILED: "red", Status.SILENT: "red"}
@@ -35,7 +35,7 @@ def status(home: Path | None, *, as_json: bool) -> None:
     """Print the state; exit with 1 unless everything that counts is ready."""
     folder = _folder(home)
     file = StateFile(folder)
-    state = file.read() if file.running() else None
+    state = file.read() if file.running() is not None else None
     if as_json:
         sys.stdout.write(msgspec.json.encode(state).decode() + "\n")
     elif state is None:
@@ -50,7 +50,7 @@ def status(home: Path | None, *, as_json: bool) -> None:
 def _table(state: StackState) -> Table:
     table = Table(title=f"supervisor: process {state.supervisor}", title_justify="left")
     for name in ("part", "status", "for", "process", "ports", "restarts", ""):
-        table.add_column(name)
+        table.add_column(name, no_wrap=name != "")
     for part in state.parts:
         colour = _COLOURS.get(part.status, "yellow")
         table.add_row(
@@ -74,26 +74,27 @@ def _duration(seconds: float) -> str:
 def down(home: Path | None) -> None:
     """Ask the supervisor to stop and wait for it; end what was left without one."""
     file = StateFile(_folder(home))
-    state = file.read()
-    if file.running():
-        if state is None:
-            raise ConflictError("a supervisor is just starting; try again in a moment")
+    if supervisor := file.running():
         with progress("Stopping") as advance:
-            _stop(file, state.supervisor, advance)
+            _stop(file, supervisor, advance)
         console.print("The platform has stopped.")
-    elif state is not None and (ended := end_leftovers(state)):
+    elif (state := file.read()) is not None and (ended := end_leftovers(state)):
         console.print(f"No supervisor was running; ended what it left: {', '.join(ended)}.")
     else:
         raise NotFoundError("the platform is not running")
 
 
 def _stop(file: StateFile, supervisor: int, advance: Advance) -> None:
+    started = created(supervisor)
     try:
         os.kill(supervisor, signal.SIGTERM)
+    except ProcessLookupError:
+        return  # it was quicker
     except PermissionError:
         raise PermissionDeniedError(f"process {supervisor} belongs to another user") from None
     deadline = time.monotonic() + _STOP_TIMEOUT
-    while file.running():
+    # It lets go of the home just before it ends itself; both are waited for.
+    while file.running() == supervisor or created(supervisor) == started:
         if time.monotonic() > deadline:
             raise UnavailableError(
                 f"the supervisor (process {supervisor}) has not stopped in "
@@ -112,7 +113,7 @@ def reset(home: Path | None, *, yes: bool) -> None:
     if not (folder / "secrets.json").exists():
         raise NotFoundError(f"there is no state of the platform in {folder}")
     file = StateFile(folder)
-    if file.running():
+    if file.running() is not None:
         raise ConflictError("the platform is running; end it first with `iotlinker down`")
     if not yes:
         typer.confirm(

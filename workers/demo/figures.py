@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from rich.console import Group, RenderableType
+from rich.console import RenderableType
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
@@ -65,8 +65,10 @@ def view(figures: Figures) -> RenderableType:
     table = Table.grid(padding=(0, 2))
     for name, value in rows(figures):
         table.add_row(f"[bold]{name}[/]", value)
-    bar = ProgressBar(total=figures.total, completed=figures.tally.acknowledged, width=60)
-    return Group(bar, table)
+    whole = Table.grid()
+    whole.add_row(ProgressBar(total=figures.total, completed=figures.tally.acknowledged, width=60))
+    whole.add_row(table)
+    return whole
 
 
 def line(figures: Figures) -> str:

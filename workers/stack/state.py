@@ -72,6 +72,7 @@ class StateFile:
     def __init__(self, home: Path) -> None:
         self._folder = home / "run"
         self._file = self._folder / "state.json"
+        self._lock = self._folder / "lock"
 
     def write(self, state: StackState) -> None:
         """Replace the file; a reader sees the old or the new, never a part."""
@@ -88,15 +89,20 @@ class StateFile:
         except msgspec.DecodeError:
             return None  # of another version: its processes are gone or hold their ports
 
-    def running(self) -> bool:
-        """Tell whether a supervisor holds the lock."""
-        if not self._folder.is_dir():
-            return False
+    def running(self) -> int | None:
+        """Return the process that holds the lock, or None when nobody does."""
         try:
-            with self.lock():
-                return False
-        except ConflictError:
-            return True
+            handle = os.open(self._lock, os.O_RDONLY)
+        except FileNotFoundError:
+            return None
+        try:
+            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            # Empty for the instant between its lock and its name in it.
+            return int(os.read(handle, 20) or 0)
+        finally:
+            os.close(handle)
+        return None
 
     @contextmanager
     def lock(self) -> Generator[None]:
@@ -106,26 +112,39 @@ class StateFile:
             ConflictError: Another supervisor holds it.
         """
         self._folder.mkdir(parents=True, exist_ok=True)
-        handle = os.open(self._folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+        handle = os.open(self._lock, os.O_RDWR | os.O_CREAT, 0o600)
         try:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                state = self.read()
-                holder = f" (process {state.supervisor})" if state else ""
+            if not _locked(handle):
                 raise ConflictError(
-                    f"the platform in {self._folder.parent} is running already{holder}; "
-                    "`iotlinker status` shows it, `iotlinker down` ends it"
-                ) from None
+                    f"the platform in {self._folder.parent} is running already (process "
+                    f"{self.running()}); `iotlinker status` shows it, `iotlinker down` ends it"
+                )
+            os.ftruncate(handle, 0)
+            os.write(handle, str(os.getpid()).encode())
             yield
         finally:
             os.close(handle)
 
 
+def _locked(handle: int) -> bool:
+    """Take the lock; one that only looks whether it is taken has it for an instant too."""
+    deadline = time.monotonic() + 0.5
+    while True:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.02)
+        else:
+            return True
+
+
 def created(pid: int) -> float | None:
-    """Return when a process started, or None when there is none."""
+    """Return when a process started, or None when it does not run (any more)."""
     try:
-        return psutil.Process(pid).create_time()
+        process = psutil.Process(pid)
+        return None if process.status() == psutil.STATUS_ZOMBIE else process.create_time()
     except psutil.Error:
         return None
 

@@ -277,3 +277,13 @@ def _runs(process: psutil.Process) -> bool:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
+
+
+async def test_looking_whether_it_runs_does_not_keep_it_from_starting(tmp_path: Path) -> None:
+    file = StateFile(tmp_path)
+    with file.lock():
+        assert file.running() == os.getpid()
+    for _ in range(50):
+        assert file.running() is None
+        with file.lock():
+            pass
