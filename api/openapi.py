@@ -1,13 +1,17 @@
 """The OpenAPI document and the page that shows it."""
 
+import asyncio
+from functools import cache
 from http import HTTPStatus
+from importlib import resources
 from typing import Any
 
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
-from starlette.responses import HTMLResponse, JSONResponse
+from starlette.exceptions import HTTPException
+from starlette.responses import HTMLResponse, JSONResponse, Response
 
 from api.problems import MEDIA_TYPE
 from api.schemas import Problem
@@ -30,11 +34,17 @@ DESCRIPTION = (
     "`/ws/alerts`, `/ws/dashboard`."
 )
 DOCS_CSP = (
-    "default-src 'self'; script-src 'self' 'unsafe-inline' https://cdn.jsdelivr.net; "
-    "style-src 'self' 'unsafe-inline' https://cdn.jsdelivr.net; "
-    "img-src 'self' data: https://fastapi.tiangolo.com; frame-ancestors 'none'"
+    "default-src 'self'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; "
+    "img-src 'self' data:; frame-ancestors 'none'"
 )
-"""The documentation page alone loads Swagger UI from a CDN."""
+"""Swagger UI starts from a script within its page and sets styles on elements."""
+
+_SWAGGER = {
+    "swagger-ui-bundle.js": "text/javascript",
+    "swagger-ui.css": "text/css",
+    "favicon-32x32.png": "image/png",
+}
+"""Files of the page, which come from the package fastapi-swagger and so from this server."""
 
 router = APIRouter(include_in_schema=False)
 
@@ -113,6 +123,29 @@ async def openapi_document(request: Request) -> JSONResponse:
 @router.get("/docs", dependencies=[public])
 async def docs(request: Request) -> HTMLResponse:
     """Show the OpenAPI document as a page."""
-    page = get_swagger_ui_html(openapi_url="/openapi.json", title=f"{request.app.title} API")
+    page = get_swagger_ui_html(
+        openapi_url="/openapi.json",
+        title=f"{request.app.title} API",
+        swagger_js_url="/docs/swagger-ui-bundle.js",
+        swagger_css_url="/docs/swagger-ui.css",
+        swagger_favicon_url="/docs/favicon-32x32.png",
+    )
     page.headers["content-security-policy"] = DOCS_CSP
     return page
+
+
+@router.get("/docs/{name}", dependencies=[public])
+async def docs_file(name: str) -> Response:
+    """Return one of the files of Swagger UI."""
+    media_type = _SWAGGER.get(name)
+    if media_type is None:
+        raise HTTPException(404)
+    content = await asyncio.to_thread(_swagger_file, name)
+    return Response(
+        content, media_type=media_type, headers={"cache-control": "public, max-age=86400"}
+    )
+
+
+@cache
+def _swagger_file(name: str) -> bytes:
+    return (resources.files("fastapi_swagger.resources") / name).read_bytes()

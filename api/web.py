@@ -10,6 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from fastapi import FastAPI
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.responses import FileResponse, HTMLResponse, Response
 from starlette.staticfiles import StaticFiles
@@ -25,8 +26,8 @@ _HASHED = "/_next/static/"
 class WebApplication:
     """What is asked for when no route of the API matches.
 
-    `/devices` is answered by `devices`, `devices.html` or `devices/index.html`; a path without a
-    file name that is none of these by `index.html`, whose script finds its way itself.
+    `/devices` is answered by `devices`, `devices.html` or `devices/index.html`; a browser that
+    asks for a page that is none of these gets `404.html`.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -50,7 +51,7 @@ class WebApplication:
             raise HTTPException(405, headers={"Allow": "GET, HEAD"})
         found = await asyncio.to_thread(self._find, path.strip("/"))
         if found is None:
-            raise HTTPException(404)
+            return await self._missing(scope)
         if found.suffix == ".html":
             return await asyncio.to_thread(_page, found)
         response = FileResponse(found)
@@ -59,12 +60,16 @@ class WebApplication:
         )
         return response
 
+    async def _missing(self, scope: Scope) -> Response:
+        page = await asyncio.to_thread(self._find, "404.html")
+        if page is None or "text/html" not in Headers(scope=scope).get("accept", ""):
+            raise HTTPException(404)
+        return await asyncio.to_thread(_page, page, 404)
+
     def _find(self, path: str) -> Path | None:
         if "\x00" in path:
             return None
         names = [path, f"{path}.html", f"{path}/index.html"] if path else ["index.html"]
-        if "." not in path.rpartition("/")[2]:
-            names.append("index.html")
         for name in names:
             # Refuses what leads out of the folder.
             full, found = self._files.lookup_path(os.path.normpath(name))
@@ -73,13 +78,18 @@ class WebApplication:
         return None
 
 
-def _page(file: Path) -> Response:
-    return _page_of(file, file.stat().st_mtime_ns)
+def _page(file: Path, status: int = 200) -> Response:
+    content, policy = _content_and_policy(file, file.stat().st_mtime_ns)
+    return HTMLResponse(
+        content,
+        status,
+        headers={"content-security-policy": policy, "cache-control": "no-cache"},
+    )
 
 
 @lru_cache(maxsize=256)
-def _page_of(file: Path, _changed: int) -> Response:
-    """Return a page whose own inline scripts may run, and no others."""
+def _content_and_policy(file: Path, _changed: int) -> tuple[bytes, str]:
+    """Return a page and the policy by which its own inline scripts may run, and no others."""
     content = file.read_bytes()
     hashes = " ".join(
         f"'sha256-{base64.b64encode(hashlib.sha256(script).digest()).decode()}'"
@@ -90,9 +100,7 @@ def _page_of(file: Path, _changed: int) -> Response:
         "img-src 'self' data: blob:; connect-src 'self' ws: wss:; base-uri 'self'; "
         "form-action 'self'; object-src 'none'; frame-ancestors 'none'"
     )
-    return HTMLResponse(
-        content, headers={"content-security-policy": policy, "cache-control": "no-cache"}
-    )
+    return content, policy
 
 
 def serve_web(app: FastAPI, folder: Path = FOLDER) -> None:

@@ -1,5 +1,6 @@
 """The web application's files."""
 
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -8,7 +9,9 @@ import pytest
 from fastapi import FastAPI
 
 from api import problems
+from api.app import create_app
 from api.web import serve_web
+from core.settings import Settings
 from tests.api.conftest import client_for
 
 
@@ -20,6 +23,7 @@ async def web(tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
     (out / "guide").mkdir()
     (tmp_path / "secret.txt").write_text("secret")
     (out / "index.html").write_text('<script src="/a.js"></script><script>start()</script>')
+    (out / "404.html").write_text("no such page")
     (out / "devices.html").write_text("devices")
     (out / "guide/index.html").write_text("guide")
     (out / "_next/static/a.js").write_text("1")
@@ -37,13 +41,10 @@ async def web(tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
         ("/devices", "devices"),
         ("/devices/", "devices"),
         ("/guide", "guide"),
-        ("/some/route", "start()"),
         ("/_next/static/a.js", "1"),
     ],
 )
-async def test_paths_lead_to_files_and_routes_to_the_index(
-    web: httpx.AsyncClient, path: str, text: str
-) -> None:
+async def test_paths_lead_to_files(web: httpx.AsyncClient, path: str, text: str) -> None:
     answer = await web.get(path)
     assert answer.status_code == 200
     assert text in answer.text
@@ -53,6 +54,7 @@ async def test_paths_lead_to_files_and_routes_to_the_index(
     "path",
     [
         "/missing.js",
+        "/some/route",
         "/api/v1/nothing",
         "/ws/nothing",
         "/../secret.txt",
@@ -65,6 +67,14 @@ async def test_what_is_not_there_is_a_problem(web: httpx.AsyncClient, path: str)
     answer = await web.get(path)
     assert answer.status_code == 404
     assert answer.headers["content-type"] == "application/problem+json"
+
+
+async def test_a_browser_that_asks_for_a_missing_page_gets_one_that_says_so(
+    web: httpx.AsyncClient,
+) -> None:
+    answer = await web.get("/some/route", headers={"accept": "text/html,*/*"})
+    assert answer.status_code == 404
+    assert answer.text == "no such page"
 
 
 async def test_only_a_pages_own_inline_scripts_may_run(web: httpx.AsyncClient) -> None:
@@ -91,3 +101,16 @@ async def test_without_files_there_is_nothing(tmp_path: Path) -> None:
         answer = await client.get("/")
     assert answer.status_code == 404
     assert answer.json()["code"] == "not_found"
+
+
+async def test_the_documentation_page_loads_nothing_from_elsewhere(settings: Settings) -> None:
+    async with client_for(create_app(settings)) as client:
+        page = await client.get("/docs")
+        policy = page.headers["content-security-policy"]
+        files = re.findall(r'(?:src|href)="([^"]+)"', page.text)
+        assert "http" not in policy
+        assert len(files) == 3
+        for file in files:
+            assert file.startswith("/docs/")
+            assert (await client.get(file)).status_code == 200
+        assert (await client.get("/docs/else.js")).status_code == 404
