@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
@@ -33,13 +34,14 @@ Key = tuple[UUID, int]
 
 
 class _Watch(msgspec.Struct, frozen=True):
-    """One compiled trigger of one published version; `source` is its JSON."""
+    """One compiled trigger of one published version; `source` is its JSON, `digest` the SHA-256."""
 
     tenant_id: UUID
     workflow_id: UUID
     version: int
     index: int
     source: bytes
+    digest: bytes
     trigger: CompiledTrigger
 
 
@@ -101,7 +103,9 @@ class TriggerIndex:
         old = self._watches.get((row.workflow_id, index))
         if old is not None and old.source == source:
             trigger = old.trigger
+            digest = old.digest
         else:
+            digest = hashlib.sha256(source).digest()
             try:
                 trigger = CompiledTrigger.compile(definition)
             except InvalidInputError as error:
@@ -114,7 +118,7 @@ class TriggerIndex:
                     errors=[f"{fault.pointer}: {fault.message}" for fault in error.errors],
                 )
                 return None
-        return _Watch(row.tenant_id, row.workflow_id, row.version, index, source, trigger)
+        return _Watch(row.tenant_id, row.workflow_id, row.version, index, source, digest, trigger)
 
     def bind(self, device: Device, stored: Iterable[TriggerStateRow] | None) -> None:
         """Give a device the triggers that watch it.
@@ -132,6 +136,9 @@ class TriggerIndex:
                     states[key] = binding.state
         else:
             for row in stored:
+                watch = self._watches.get((row.workflow_id, row.trigger_index))
+                if watch is None or watch.digest != row.definition_sha256:
+                    continue  # the definition changed while no broker ran
                 states[row.workflow_id, row.trigger_index] = TriggerState(
                     active=row.active,
                     fired=row.fired,
@@ -192,6 +199,7 @@ class TriggerIndex:
             state.fired,
             None if state.since is None else instant(state.since),
             None if state.last_fired is None else instant(state.last_fired),
+            watch.digest,
         )
         if step is Step.FIRED:
             self._metrics.fired.inc()

@@ -286,3 +286,29 @@ async def test_a_trigger_that_does_not_compile_is_skipped_and_the_others_work(
         (row,) = await outbox(sql, tenant_id)
         assert row["payload"]["event_key"].startswith("t2:")
         assert await metric(broker, "iotlinker_trigger_errors_total") == 1
+
+
+async def test_a_trigger_changed_while_no_broker_ran_has_forgotten_its_state(
+    postgres_server: Settings,
+    valkey_server: Settings,
+    owner: Database,
+    device: MadeDevice,
+    tenant_id: UUID,
+    sql: Sql,
+) -> None:
+    settings = broker_settings(postgres_server)
+    workflow = await publish(owner, tenant_id, HOT)
+    async with broker_running(settings) as broker, RawClient(broker) as client:
+        await client.sign_in(device)
+        await measure(client, device, (0, 150))
+    await publish(owner, tenant_id, HOT, workflow=workflow)
+    async with broker_running(settings) as broker, RawClient(broker) as client:
+        await client.sign_in(device)
+        await measure(client, device, (1, 150))
+        assert len(await outbox(sql, tenant_id)) == 1  # the same definition: still active
+    changed = HOT | {"when": {"op": ">", "value": 120}}
+    await publish(owner, tenant_id, changed, workflow=workflow)
+    async with broker_running(settings) as broker, RawClient(broker) as client:
+        await client.sign_in(device)
+        await measure(client, device, (2, 150))
+        assert len(await outbox(sql, tenant_id)) == 2

@@ -59,13 +59,15 @@ class TriggerStateRow(NamedTuple):
     fired: bool
     since: datetime | None
     last_fired: datetime | None
+    definition_sha256: bytes
 
 
 async def trigger_states(connection: Connection, device_id: UUID) -> list[TriggerStateRow]:
     """Return what triggers remember about a device."""
     rows = await connection.fetch(
         """
-        SELECT workflow_id, trigger_index, device_id, tenant_id, active, fired, since, last_fired
+        SELECT workflow_id, trigger_index, device_id, tenant_id, active, fired, since, last_fired,
+               definition_sha256
         FROM trigger_states WHERE device_id = $1
         """,
         device_id,
@@ -78,16 +80,17 @@ async def save_trigger_states(connection: Connection, states: Iterable[TriggerSt
     await connection.execute(
         """
         INSERT INTO trigger_states
-            (workflow_id, trigger_index, device_id, tenant_id, active, fired, since, last_fired)
+            (workflow_id, trigger_index, device_id, tenant_id, active, fired, since, last_fired,
+             definition_sha256)
         SELECT n.* FROM unnest($1::uuid[], $2::int[], $3::uuid[], $4::uuid[], $5::bool[],
-                               $6::bool[], $7::timestamptz[], $8::timestamptz[])
+                               $6::bool[], $7::timestamptz[], $8::timestamptz[], $9::bytea[])
             AS n (workflow_id, trigger_index, device_id, tenant_id,
-                  active, fired, since, last_fired)
+                  active, fired, since, last_fired, definition_sha256)
         WHERE EXISTS (SELECT FROM devices d WHERE d.id = n.device_id)
           AND EXISTS (SELECT FROM workflows w WHERE w.id = n.workflow_id)
         ON CONFLICT (workflow_id, trigger_index, device_id) DO UPDATE
         SET active = excluded.active, fired = excluded.fired, since = excluded.since,
-            last_fired = excluded.last_fired
+            last_fired = excluded.last_fired, definition_sha256 = excluded.definition_sha256
         """,
         *zip(*states, strict=True),
     )

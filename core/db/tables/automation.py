@@ -66,6 +66,12 @@ class WorkflowExecution(Table, table=True):
             "status",
         ),
         sa.Index("ix_workflow_executions_tenant_started", "tenant_id", "started_at"),
+        sa.Index(
+            "ix_workflow_executions_open",
+            "workflow_id",
+            "device_id",
+            postgresql_where=sa.text("status in ('pending', 'running', 'waiting')"),
+        ),
     )
 
     id: UUID = uuid_key()
@@ -153,6 +159,7 @@ class TriggerState(Table, table=True):
         active: The condition has held since `since` and has not been released by the hysteresis.
         fired: It fired during this activation.
         last_fired: Instant of the last firing, for the cooldown.
+        definition_sha256: Of the trigger's JSON; the state of another definition is void.
     """
 
     __tablename__ = "trigger_states"
@@ -165,3 +172,4 @@ class TriggerState(Table, table=True):
     fired: bool
     since: Instant = moment()
     last_fired: Instant = moment()
+    definition_sha256: bytes = Field(sa_type=sa.LargeBinary)

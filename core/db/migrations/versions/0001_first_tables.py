@@ -694,6 +694,7 @@ def upgrade() -> None:
         sa.Column("fired", sa.Boolean(), nullable=False),
         sa.Column("since", sa.DateTime(timezone=True), nullable=True),
         sa.Column("last_fired", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("definition_sha256", sa.LargeBinary(), nullable=False),
         sa.ForeignKeyConstraint(["device_id"], ["devices.id"], ondelete="CASCADE"),
         sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], ondelete="CASCADE"),
         sa.ForeignKeyConstraint(["workflow_id"], ["workflows.id"], ondelete="CASCADE"),
@@ -767,6 +768,13 @@ def upgrade() -> None:
     )
     op.create_index(
         op.f("ix_workflow_executions_tenant_id"), "workflow_executions", ["tenant_id"], unique=False
+    )
+    op.create_index(
+        "ix_workflow_executions_open",
+        "workflow_executions",
+        ["workflow_id", "device_id"],
+        unique=False,
+        postgresql_where=sa.text("status in ('pending', 'running', 'waiting')"),
     )
     op.create_index(
         "ix_workflow_executions_tenant_started",
@@ -909,6 +917,11 @@ def downgrade() -> None:
     op.drop_index(op.f("ix_workflow_versions_created_by"), table_name="workflow_versions")
     op.drop_table("workflow_versions")
     op.drop_index("ix_workflow_executions_tenant_started", table_name="workflow_executions")
+    op.drop_index(
+        "ix_workflow_executions_open",
+        table_name="workflow_executions",
+        postgresql_where=sa.text("status in ('pending', 'running', 'waiting')"),
+    )
     op.drop_index(op.f("ix_workflow_executions_tenant_id"), table_name="workflow_executions")
     op.drop_index(op.f("ix_workflow_executions_device_id"), table_name="workflow_executions")
     op.drop_table("workflow_executions")
