@@ -2,12 +2,9 @@
 
 import asyncio
 import os
-import socket
-import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -16,6 +13,7 @@ import httpx
 from core.db.migrate import upgrade
 from core.db.roles import ensure_roles
 from core.settings import Settings, load_settings
+from tests.support.servers import free_port, running
 from workers.stack.postgres import postgres
 from workers.stack.service import Service
 from workers.stack.valkey import valkey
@@ -30,14 +28,6 @@ _PORTS = (
     "BROKER_PORT",
     "BROKER_METRICS_PORT",
 )
-_START = 90.0  # seconds
-
-
-def free_port() -> int:
-    """Return a port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextmanager
@@ -49,8 +39,8 @@ def data_servers() -> Generator[Settings]:
             os.environ[f"IOTLINKER_{name}"] = str(free_port())
         os.environ["IOTLINKER_HOME"] = str(home)
         settings = load_settings()
-        stack.enter_context(_running(postgres(settings), settings))
-        stack.enter_context(_running(valkey(settings), settings))
+        stack.enter_context(running(postgres(settings), settings))
+        stack.enter_context(running(valkey(settings), settings))
         asyncio.run(ensure_roles(settings))
         upgrade(settings)
         yield settings
@@ -73,55 +63,8 @@ def process(settings: Settings, module: str, health: str, *arguments: str) -> Ge
 
     command = (sys.executable, "-m", module, *arguments)
     service = Service(name=module, command=command, probe=probe)
-    with _running(service, settings) as pid:
+    with running(service, settings) as pid:
         yield pid
-
-
-@contextmanager
-def _running(service: Service, settings: Settings) -> Generator[int]:
-    if service.prepare is not None:
-        service.prepare()
-    settings.logs.mkdir(parents=True, exist_ok=True)
-    log = settings.logs / f"{service.name}.log"
-    with log.open("ab") as output:
-        child = subprocess.Popen(
-            service.command,
-            env=os.environ | service.environment,
-            user=service.user,
-            group=service.user,
-            extra_groups=[] if service.user else None,
-            cwd=service.working_directory,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-    try:
-        asyncio.run(_ready(service, child, log.read_text))
-        yield child.pid
-    finally:
-        child.send_signal(service.stop_signal)
-        try:
-            child.wait(service.stop_timeout)
-        except subprocess.TimeoutExpired:
-            child.kill()
-            child.wait(10)
-
-
-async def _ready(
-    service: Service, child: "subprocess.Popen[bytes]", log: Callable[[], str]
-) -> None:
-    deadline = time.monotonic() + _START
-    while True:
-        if child.poll() is not None:
-            raise RuntimeError(f"{service.name} ended: {log()[-3000:]}")
-        try:
-            await service.probe()
-        except Exception:
-            if time.monotonic() > deadline:
-                raise
-            await asyncio.sleep(0.05)
-        else:
-            return
 
 
 def median(numbers: Sequence[float]) -> float:
