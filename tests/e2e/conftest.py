@@ -2,30 +2,25 @@
 
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 import pytest
 
 from api.auth.bootstrap import create_administrator
-from tests.e2e.platform import Platform, environment
+from tests.e2e.platform import Platform
 from workers.accounts import reset_password
 from workers.demo.client import ApiClient
 
 EMAIL = "chaos@example.com"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
     """A platform, not started yet."""
-    home: Path = tmp_path_factory.mktemp("platform")
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in environment(home).items():
-            patch.setenv(name, value)
-        platform = Platform(home)
-        try:
-            yield platform
-        finally:
-            platform.end()
+    platform = Platform(tmp_path_factory.mktemp("platform"))
+    try:
+        yield platform
+    finally:
+        platform.end()
 
 
 @asynccontextmanager

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from core.settings import Settings, load_settings
 from tests.support.servers import free_port
 from tests.support.waiting import eventually
@@ -34,10 +36,14 @@ def environment(home: Path) -> dict[str, str]:
 
 
 class Platform:
-    """`iotlinker up` on one home; to be made with its environment already set."""
+    """`iotlinker up` on one home, by settings that other tests never see."""
 
     def __init__(self, home: Path) -> None:
-        self.settings: Settings = load_settings(home)
+        self._environment = environment(home)
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in self._environment.items():
+                patch.setenv(name, value)
+            self.settings: Settings = load_settings(home)
         self._file = StateFile(home)
         self._log = home / "up.log"
         self._process: subprocess.Popen[bytes] | None = None
@@ -57,6 +63,7 @@ class Platform:
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "workers.cli", "up"],
+                env=os.environ | self._environment,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,

@@ -36,6 +36,8 @@ def home(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def run(home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    for name in [name for name in os.environ if name.startswith("IOTLINKER_")]:
+        monkeypatch.delenv(name)  # of servers that other tests share
     monkeypatch.setenv("IOTLINKER_HOME", str(home))
     monkeypatch.setenv("COLUMNS", "200")
 
