@@ -10,7 +10,13 @@ import asyncpg
 from core.db.repositories.ingest import Connection
 from core.settings import Settings
 
-OUTAGE: Final = (OSError, TimeoutError, asyncpg.InterfaceError, asyncpg.PostgresError)
+OUTAGE: Final = (
+    OSError,
+    TimeoutError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # a session that was ended in the middle of an operation
+    asyncpg.PostgresError,
+)
 """What a database that is down, restarting or overloaded raises."""
 
 _ACQUIRE: Final = 10.0  # seconds

@@ -13,6 +13,7 @@ _DOWN = (
     asyncpg.CannotConnectNowError,
     asyncpg.TooManyConnectionsError,
     asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
 )
 # SQLSTATE classes and codes, PostgreSQL manual, appendix A.
 _DOWN_CLASSES = ("08", "53", "57P")

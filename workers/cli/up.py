@@ -1,6 +1,7 @@
 """`iotlinker up`: the supervisor in the foreground, with something to do once all is ready."""
 
 import asyncio
+import gc
 import signal
 import time
 from collections.abc import Callable, Coroutine, Generator
@@ -109,7 +110,12 @@ def _logged(settings: Settings) -> Generator[None]:
     settings.logs.mkdir(parents=True, exist_ok=True)
     with (settings.logs / "supervisor.log").open("a") as file:
         configure_logging("supervisor", stream=file)
-        yield
+        try:
+            yield
+        finally:
+            # A future whose failure nobody asked for says so when it is collected: let it do so
+            # now, into this file.
+            gc.collect()
 
 
 class _Announcer:

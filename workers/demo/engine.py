@@ -122,6 +122,11 @@ class Engine:
             try:
                 await self._connection()
             except* (aiomqtt.MqttError, OSError) as errors:
+                task = asyncio.current_task()
+                if task is not None and task.cancelling():
+                    # A task group that was cancelled while a child failed raises the failure
+                    # alone; going on would make the cancellation forgotten.
+                    raise asyncio.CancelledError from errors
                 self._tally.lost += 1
                 _log.info("connection lost", extra={"device": self.device_id, "why": str(errors)})
             if time.monotonic() - began > _LONGEST_PAUSE:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.servers import free_port
 from tests.support.waiting import eventually
 from tests.workers.stack.programs import events
 from workers.cli import main
@@ -86,11 +87,12 @@ def test_a_setting_of_the_wrong_form_is_named(run: Run, monkeypatch: pytest.Monk
 
 
 def test_two_services_on_one_port_are_named(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("IOTLINKER_API_PORT", "18123")
-    monkeypatch.setenv("IOTLINKER_MLFLOW_PORT", "18123")
+    port = str(free_port())
+    monkeypatch.setenv("IOTLINKER_API_PORT", port)
+    monkeypatch.setenv("IOTLINKER_MLFLOW_PORT", port)
     result = run("up")
     assert result.code == 1
-    assert "IOTLINKER_MLFLOW_PORT and IOTLINKER_API_PORT are both set to 18123" in result.err
+    assert f"IOTLINKER_MLFLOW_PORT and IOTLINKER_API_PORT are both set to {port}" in result.err
 
 
 def test_a_server_that_is_down_is_an_error_in_words(

@@ -1,10 +1,14 @@
-"""The pace of the fleet, and the measurement of latency."""
+"""The pace and the end of the fleet, and the measurement of latency."""
 
 import asyncio
 import time
 from datetime import UTC, datetime, timedelta
+from uuid import uuid4
 
-from workers.demo.engine import Pacer
+import aiomqtt
+import pytest
+
+from workers.demo.engine import Engine, Pacer, Tally
 from workers.demo.latency import LatencyMeter
 
 
@@ -45,3 +49,29 @@ def test_answers_to_subscriptions_are_no_measurements() -> None:
     meter = LatencyMeter()
     meter.take({"type": "subscribe", "payload": {"device_id": "x"}})
     assert meter.messages == 0
+
+
+async def test_an_engine_ends_when_cancelled_though_its_connection_fails_at_that_moment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    flying = asyncio.Event()
+
+    async def lose() -> None:
+        try:
+            flying.set()
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            raise aiomqtt.MqttError("Unexpected disconnection") from None
+
+    async def connection(_self: Engine) -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(lose())
+
+    monkeypatch.setattr(Engine, "_connection", connection)
+    engine = Engine(uuid4(), "key", "mqtt://127.0.0.1:1", [], Pacer(1), Tally())
+    task = asyncio.create_task(engine.run())
+    await flying.wait()
+    task.cancel()
+    async with asyncio.timeout(5):
+        await asyncio.wait({task})
+    assert task.cancelled()
