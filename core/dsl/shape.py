@@ -28,7 +28,7 @@ def _field_names(model: type[BaseModel]) -> set[str]:
 
 _ALL_FIELDS: Final = frozenset().union(*(_field_names(model) for model in _models(Node)))
 _TYPES: Final[Mapping[str, type[BaseModel]]] = {
-    model.model_fields["type"].annotation.__args__[0]: model  # type: ignore[union-attr]
+    model.model_fields["type"].annotation.__args__[0]: model  # type: ignore[union-attr]  # a Literal always has arguments
     for model in (*_models(steps.BaseStep), *_models(Node))
     if "type" in model.model_fields
 }

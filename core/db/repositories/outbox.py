@@ -38,6 +38,6 @@ async def enqueue(session: AsyncSession, tenant_id: UUID, payload: OutboxPayload
             payload=document,
         )
         .on_conflict_do_nothing(index_elements=["key"])
-        .returning(TriggerOutbox.id)  # type: ignore[call-overload]
+        .returning(TriggerOutbox.id)  # type: ignore[call-overload]  # a column, typed as its value
     )
     return (await session.execute(statement)).first() is not None
