@@ -153,6 +153,9 @@ class Engine:
                 async with asyncio.TaskGroup() as group:
                     group.create_task(self._answer_commands(client))
                     group.create_task(self._replay(client))
+                    # Not in the group's exit: a child that fails while this task waits there
+                    # leaves it marked as cancelled for good (Python 3.11), see `run`.
+                    await asyncio.Event().wait()
             finally:
                 self._tally.connected -= 1
 
