@@ -18,6 +18,7 @@ from core.db.session import Database
 from core.settings import Settings
 from core.temporal.client import data_converter
 from core.temporal.names import TaskQueue
+from workers.worker import workflow_runner
 
 
 @asynccontextmanager
@@ -49,7 +50,11 @@ async def working(
     families: dict[TaskQueue, Sequence[ActivityFamily]],
     **options: Any,
 ) -> AsyncGenerator[None]:
-    """Run a worker per task queue until the end of the block; workflows are automation's."""
+    """Run a worker per task queue until the end of the block; workflows are automation's.
+
+    They run in the strict sandbox unless the options name another.
+    """
+    options.setdefault("workflow_runner", workflow_runner(strict=True))
     async with AsyncExitStack() as stack:
         for queue in families.keys() | {TaskQueue.AUTOMATION}:
             activities = [run for family in families.get(queue, ()) for run in family.activities()]

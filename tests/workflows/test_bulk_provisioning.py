@@ -42,6 +42,7 @@ from tests.support.durable import opened_resources, skipping_time, working
 from tests.support.provisioning import connect_device, provisioning
 from tests.support.tenants import make_device, make_profile
 from tests.support.waiting import eventually
+from workers.worker import workflow_runner
 from workflows.bulk_provisioning import BulkProvisioning
 from workflows.device_provisioning import DeviceProvisioning
 
@@ -95,7 +96,11 @@ async def resources(
 async def watching(client: Client, resources: Resources) -> AsyncGenerator[Watched]:
     watched = Watched(resources)
     async with working(
-        client, [BulkProvisioning, DeviceProvisioning], {TaskQueue.AUTOMATION: [watched]}
+        client,
+        [BulkProvisioning, DeviceProvisioning],
+        {TaskQueue.AUTOMATION: [watched]},
+        # As in service: importing the files anew for each of hundreds of workflows takes minutes.
+        workflow_runner=workflow_runner(),
     ):
         yield watched
 
