@@ -1,5 +1,6 @@
 """Runs of automations: starting, reading, deciding, cancelling."""
 
+import asyncio
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid4
@@ -31,9 +32,12 @@ from core.temporal import names
 from core.temporal.contracts import ApprovalDecision
 from core.temporal.outbox import StartRun
 from core.temporal.starts import RefusedError
-from core.temporal.steps import NOT_ASKED, QUERY_STATE, UPDATE_DECIDE, LiveState
+from core.temporal.steps import NOT_ASKED, QUERY_STATE, STEP_NOT_WAITING, UPDATE_DECIDE, LiveState
 
 logger = structlog.get_logger(__name__)
+
+_CATCHING_UP = (0.2, 0.5, 1.0, 2.0)
+"""Seconds between tries while a run comes back to where its trace says it is."""
 
 
 async def execute(work: Work, workflow_id: UUID, form: ExecuteForm) -> StartedExecution:
@@ -164,7 +168,7 @@ async def decide(
         comment=form.comment,
     )
     try:
-        await services.temporal.update(row.temporal_id, UPDATE_DECIDE, decision)
+        await _tell(services, factory, row, decision)
     except RefusedError as error:
         if error.kind == NOT_ASKED:
             raise PermissionDeniedError(error.detail) from error
@@ -178,6 +182,33 @@ async def decide(
             comment=form.comment,
         )
     return DecisionView(execution_id=execution_id, step=form.step, approved=form.approved)
+
+
+async def _tell(
+    services: Services, factory: WorkFactory, row: WorkflowExecution, decision: ApprovalDecision
+) -> None:
+    """Tell a run of a decision.
+
+    A worker may have been killed after it wrote that the step waits and before Temporal knew; the
+    run takes no decision until it has come there again, so what the trace promises is tried again.
+    """
+    for pause in _CATCHING_UP:
+        try:
+            await services.temporal.update(row.temporal_id, UPDATE_DECIDE, decision)
+        except RefusedError as error:
+            if error.kind != STEP_NOT_WAITING:
+                raise
+            async with factory() as work:
+                trace = await workflows.steps(work.session, row.id)
+            if not any(
+                step.status == "waiting" and decision.step in (step.path, step.path.split(".")[-1])
+                for step in trace
+            ):
+                raise
+            await asyncio.sleep(pause)
+        else:
+            return
+    await services.temporal.update(row.temporal_id, UPDATE_DECIDE, decision)
 
 
 async def cancel(

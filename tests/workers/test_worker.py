@@ -6,7 +6,7 @@ from uuid import UUID, uuid4
 
 import pytest
 from redis.asyncio import Redis
-from temporalio.client import Client
+from temporalio.client import Client, WorkflowUpdateFailedError
 
 from core.db.session import Database
 from core.db.tables import WorkflowExecution
@@ -94,9 +94,18 @@ async def test_a_run_that_waits_survives_killed_workers_and_acts_once(
         decision = ApprovalDecision(
             step="ok", approved=True, user_id=uuid4(), user_email="ada@x.org", roles=("lead",)
         )
-        await temporal_client.get_workflow_handle(run.temporal_id).execute_update(
-            UPDATE_DECIDE, decision
-        )
+        handle = temporal_client.get_workflow_handle(run.temporal_id)
+
+        async def decided() -> bool:
+            # The worker may have been killed after it wrote that it waits and before Temporal
+            # knew: then the run takes no decision until it is there again.
+            try:
+                await handle.execute_update(UPDATE_DECIDE, decision)
+            except WorkflowUpdateFailedError:
+                return False
+            return True
+
+        await eventually(decided, timeout=30)
         done = await reached(owner, run, "completed", "failed")
     assert done.status == "completed"
     assert set((done.results or {})["steps"].values()) == {"completed"}
