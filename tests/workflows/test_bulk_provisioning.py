@@ -1,7 +1,8 @@
 """Many devices are registered a few at a time, wait side by side, and are counted."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -23,7 +24,7 @@ from core.db.session import Database
 from core.db.tables import Device
 from core.settings import Settings
 from core.temporal.activity_names import ProvisioningActivity
-from core.temporal.client import data_converter
+from core.temporal.client import connect, data_converter
 from core.temporal.contracts import (
     BulkProgress,
     BulkProvisioningInput,
@@ -40,8 +41,10 @@ from core.temporal.names import (
 from core.temporal.provisioning_contracts import Connection, ProvisioningState, Stage
 from tests.support.durable import opened_resources, skipping_time, working
 from tests.support.provisioning import connect_device, provisioning
+from tests.support.servers import free_port, running
 from tests.support.tenants import make_device, make_profile
 from tests.support.waiting import eventually
+from workers.stack.temporal import temporal
 from workers.worker import workflow_runner
 from workflows.bulk_provisioning import BulkProvisioning
 from workflows.device_provisioning import DeviceProvisioning
@@ -82,6 +85,24 @@ class Watched:
             return await self._family.await_connection(call)
         finally:
             self._registering.discard(call.device_id)
+
+
+@pytest.fixture(scope="module")
+def own_server(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+    """A Temporal of its own: what other tests left in the shared queue delays hundreds of tasks."""
+    own = replace(
+        settings,
+        home=tmp_path_factory.mktemp("temporal"),
+        temporal=settings.temporal.model_copy(update={"port": free_port(), "ui_port": free_port()}),
+    )
+    with running(temporal(own), own):
+        yield own
+
+
+@pytest.fixture
+async def temporal_client(own_server: Settings) -> Client:
+    """A client of that server."""
+    return await connect(own_server)
 
 
 @pytest.fixture
