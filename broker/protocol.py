@@ -11,6 +11,7 @@ of faults (QoS 0) are left out while more than `_BUSY` bytes wait; subscriptions
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
@@ -154,6 +155,8 @@ class DeviceHandler(BrokerProtocolHandler):
                 self.why = "connection lost"
                 return
             if not queue.admitting:
+                # Until this very connection goes on: `admitting` alone turns true a moment before.
+                self.heard = math.inf
                 await queue.admitted()
                 self.heard = time.monotonic()
             size = len(parser.rest) + len(chunk)
