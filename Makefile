@@ -7,6 +7,7 @@ ARGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 STAMPS := .stamps
+PARALLEL := --numprocesses auto --maxprocesses 4 --dist loadfile
 CODE := core broker workflows activities workers api mlops benchmarks tests web/tools
 
 # uv must use this virtual environment and this Python, wherever make was called from.
@@ -45,11 +46,14 @@ demo: install web ## Start the platform and its main job on real data; ARGS=--ex
 up: install web ## Start the platform without the demo.
 	@$(BIN)/iotlinker up $(ARGS)
 
+# Side by side, a file at a time: half of the time these tests wait. Those of a whole platform come
+# after, alone.
 test: install lint types imports web-test ## Everything that CI runs.
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest $(PARALLEL) -m "not chaos" $(ARGS)
+	$(BIN)/pytest -m chaos $(ARGS)
 
 test-fast: install ## Tests without the slow ones.
-	$(BIN)/pytest -m "not slow and not chaos" $(ARGS)
+	$(BIN)/pytest $(PARALLEL) -m "not slow and not chaos" $(ARGS)
 
 lint: install ## Style and format, checked.
 	$(BIN)/ruff check $(CODE)

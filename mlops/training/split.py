@@ -31,6 +31,8 @@ def split_devices(devices: Iterable[UUID], holdout: float) -> tuple[list[UUID], 
             f"{len(ordered)} devices have failed so far; training needs at least {MIN_DEVICES}"
         )
     held = [device for device in ordered if _place(device) < holdout]
-    # With few devices chance may leave a side nearly empty.
-    held = ordered[: min(max(len(held), 1), len(ordered) - 2)]
+    # With few devices chance may leave a side nearly empty, and what one held-out device says of
+    # probabilities is "one in two", whatever the model predicts.
+    least = max(2, round(len(ordered) * holdout / 2))
+    held = ordered[: min(max(len(held), least), len(ordered) - 2)]
     return [device for device in ordered if device not in set(held)], held

@@ -33,3 +33,9 @@ def test_neither_side_is_ever_empty(holdout: float) -> None:
 def test_too_few_devices_are_named() -> None:
     with pytest.raises(NotEnoughDataError, match="4 devices have failed so far"):
         split_devices(DEVICES[:4], 0.2)
+
+
+@pytest.mark.parametrize("first", range(40))
+def test_of_few_devices_at_least_two_are_held_out(first: int) -> None:
+    _, held_out = split_devices([UUID(int=first * 100 + n) for n in range(12)], 0.3)
+    assert len(held_out) >= 2
