@@ -16,8 +16,8 @@ from benchmarks.support.fleet import Fleet, make_fleet
 from benchmarks.support.load import Plan, run_apart
 from benchmarks.support.result import report
 from benchmarks.support.stack import data_servers, median, process
-from broker.batching import MAX_BATCH
 from broker.database import IngestDatabase
+from broker.ingest.batching import MAX_BATCH
 from core.db.repositories.ingest import copy_telemetry, ensure_partition, instant, metric_list
 from core.db.repositories.ingest_rows import RowEncoder, device_prefix
 from core.settings import Settings

@@ -13,7 +13,7 @@ from core.db.repositories.ingest_devices import DeviceRow
 from core.db.repositories.ingest_rows import RowEncoder, device_prefix
 
 if TYPE_CHECKING:
-    from broker.triggers import Binding
+    from broker.ingest.triggers import Binding
 
 MetricLists = dict[tuple[str, ...], RowEncoder]
 """Names → encoder, of one tenant."""

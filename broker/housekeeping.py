@@ -9,15 +9,15 @@ import structlog
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from broker.auth import Authenticator
-from broker.batching import Part
 from broker.database import OUTAGE, IngestDatabase
 from broker.devices import Devices
-from broker.flusher import Flusher
-from broker.ingest import Ingest
+from broker.ingest.batching import Part
+from broker.ingest.flusher import Flusher
+from broker.ingest.intake import Ingest
+from broker.ingest.triggers import TriggerIndex
 from broker.metrics import BrokerMetrics
-from broker.server import DeviceBroker
-from broker.triggers import TriggerIndex
+from broker.mqtt.auth import Authenticator
+from broker.mqtt.server import DeviceBroker
 from core import bus
 from core.db.repositories.ingest import telemetry_definitions
 from core.db.repositories.ingest_devices import (

@@ -9,20 +9,20 @@ import structlog
 import uvloop
 from redis.exceptions import RedisError
 
-from broker.auth import Authenticator
-from broker.batching import IngestQueue
 from broker.database import OUTAGE, IngestDatabase
 from broker.devices import Devices
-from broker.flusher import Flusher
 from broker.housekeeping import Housekeeping
-from broker.ingest import Ingest
-from broker.latest import LatestValues
+from broker.ingest.batching import IngestQueue
+from broker.ingest.flusher import Flusher
+from broker.ingest.intake import Ingest
+from broker.ingest.latest import LatestValues
+from broker.ingest.triggers import TriggerIndex
 from broker.metrics import BrokerMetrics
+from broker.mqtt.auth import Authenticator
+from broker.mqtt.server import DeviceBroker
 from broker.notifications import Notifier
 from broker.presence import Presence
-from broker.server import DeviceBroker
 from broker.status import status_server
-from broker.triggers import TriggerIndex
 from core import bus
 from core.db.repositories.ingest_devices import all_offline
 from core.logging import configure_logging

@@ -16,8 +16,8 @@ import structlog
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from broker.batching import Point
 from broker.devices import Device
+from broker.ingest.batching import Point
 from broker.metrics import BrokerMetrics
 from core import bus
 

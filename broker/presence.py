@@ -8,9 +8,9 @@ from typing import Final
 import msgspec
 import structlog
 
-from broker.batching import IngestQueue, Part
 from broker.database import OUTAGE, IngestDatabase
 from broker.devices import Device, Devices
+from broker.ingest.batching import IngestQueue, Part
 from broker.notifications import Notifier
 from core.db.repositories.ingest import OutboxRow
 from core.db.repositories.ingest_devices import PresenceRow, set_presence, touch

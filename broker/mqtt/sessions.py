@@ -14,9 +14,9 @@ from amqtt.mqtt.subscribe import SubscribePacket, SubscribePayload
 from amqtt.mqtt.unsubscribe import UnsubscribePacket, UnubscribePayload
 from amqtt.session import Session
 
-from broker.auth import RefusedError
-from broker.batching import AckTarget
-from broker.chunks import MAX_CONTROL, MalformedPacketError
+from broker.ingest.batching import AckTarget
+from broker.mqtt.auth import RefusedError
+from broker.mqtt.chunks import MAX_CONTROL, MalformedPacketError
 
 _CLOSE_TIMEOUT: Final = 2.0  # seconds for the last bytes to reach a client that reads slowly
 _MAX_CLIENT_ID: Final = 128

@@ -1,7 +1,7 @@
 """The protocol of one connection, on top of amqtt's handler.
 
 amqtt keeps the flows it does well: packets and their codecs, SUBACK, PINGRESP, QoS 1 and 2 towards
-the device. Reading is ours: see `broker.chunks`.
+the device. Reading is ours: see `broker.mqtt.chunks`.
 
 Bounds: a client that does not take its acknowledgements is cut off at `MAX_WAITING` bytes; notices
 of faults (QoS 0) are left out while more than `_BUSY` bytes wait; subscriptions are limited to
@@ -25,17 +25,17 @@ from amqtt.mqtt.pubrel import PubrelPacket
 from amqtt.mqtt.subscribe import SubscribePacket
 from amqtt.mqtt.unsubscribe import UnsubscribePacket
 
-from broker.acl import Topics, matches
-from broker.chunks import ChunkParser, Control, DeniedError, MalformedPacketError
-from broker.downlink import Downlink
-from broker.sessions import DeviceSession, DeviceWriter, decode
+from broker.mqtt.acl import Topics, matches
+from broker.mqtt.chunks import ChunkParser, Control, DeniedError, MalformedPacketError
+from broker.mqtt.downlink import Downlink
+from broker.mqtt.sessions import DeviceSession, DeviceWriter, decode
 
 if TYPE_CHECKING:
     from amqtt.broker import BrokerContext
     from amqtt.plugins.manager import PluginManager
 
     from broker.devices import Device
-    from broker.ingest import Ingest
+    from broker.ingest.intake import Ingest
     from broker.metrics import BrokerMetrics
 
 _log = structlog.get_logger(__name__)

@@ -23,19 +23,19 @@ from amqtt.mqtt.connack import (
 )
 from amqtt.session import Session
 
-from broker.acl import Topics
-from broker.auth import Authenticator, RefusedError
-from broker.batching import Part
-from broker.chunks import MalformedPacketError
 from broker.database import OUTAGE, IngestDatabase
 from broker.devices import Device, Devices
-from broker.downlink import Downlink
-from broker.ingest import Ingest
+from broker.ingest.batching import Part
+from broker.ingest.intake import Ingest
+from broker.ingest.triggers import TriggerIndex
 from broker.metrics import BrokerMetrics
+from broker.mqtt.acl import Topics
+from broker.mqtt.auth import Authenticator, RefusedError
+from broker.mqtt.chunks import MalformedPacketError
+from broker.mqtt.downlink import Downlink
+from broker.mqtt.protocol import CHUNK, DeviceHandler
+from broker.mqtt.sessions import DeviceSession, DeviceWriter, open_session, read_connect
 from broker.presence import Presence
-from broker.protocol import CHUNK, DeviceHandler
-from broker.sessions import DeviceSession, DeviceWriter, open_session, read_connect
-from broker.triggers import TriggerIndex
 from core.db.repositories.ingest import trigger_states
 from core.db.repositories.ingest_devices import DeviceRow
 from core.settings import Settings

@@ -31,10 +31,10 @@ import asyncpg
 import msgspec
 import structlog
 
-from broker.batching import Batch, Effects, IngestQueue, Part
 from broker.database import OUTAGE, IngestDatabase
 from broker.devices import Devices
-from broker.latest import LatestValues
+from broker.ingest.batching import Batch, Effects, IngestQueue, Part
+from broker.ingest.latest import LatestValues
 from broker.metrics import BrokerMetrics
 from broker.notifications import Notifier
 from core.db.repositories import ingest as sql

@@ -11,11 +11,9 @@ from typing import Final
 
 import msgspec
 
-from broker.acl import Route
-from broker.batching import IngestQueue, Part
 from broker.devices import Device
-from broker.metrics import BrokerMetrics
-from broker.payloads import (
+from broker.ingest.batching import IngestQueue, Part
+from broker.ingest.payloads import (
     PayloadError,
     Sample,
     parse_attributes,
@@ -23,7 +21,9 @@ from broker.payloads import (
     parse_response,
     parse_telemetry,
 )
-from broker.triggers import TriggerIndex
+from broker.ingest.triggers import TriggerIndex
+from broker.metrics import BrokerMetrics
+from broker.mqtt.acl import Route
 from core.db.repositories.ingest import DeadLetterRow, EventRow, ResponseRow, instant
 
 MAX_LISTS: Final = 10_000

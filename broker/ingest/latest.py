@@ -8,9 +8,9 @@ from uuid import UUID
 
 import structlog
 
-from broker.batching import Point
 from broker.database import OUTAGE, IngestDatabase
 from broker.devices import Device
+from broker.ingest.batching import Point
 from core.db.repositories.ingest import LatestRow, instant, upsert_latest
 
 _log = structlog.get_logger(__name__)

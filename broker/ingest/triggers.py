@@ -11,8 +11,8 @@ from uuid import UUID
 import msgspec
 import structlog
 
-from broker.batching import Effects, Part
 from broker.devices import Device
+from broker.ingest.batching import Effects, Part
 from broker.metrics import BrokerMetrics
 from core.db.repositories.ingest import (
     DefinitionRow,

@@ -15,7 +15,7 @@ from core.db.repositories.ingest_devices import CommandRow, desired, mark_sent, 
 
 if TYPE_CHECKING:
     from broker.metrics import BrokerMetrics
-    from broker.protocol import DeviceHandler
+    from broker.mqtt.protocol import DeviceHandler
 
 _log = structlog.get_logger(__name__)
 

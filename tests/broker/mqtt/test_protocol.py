@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from broker.acl import Topics, matches
+from broker.mqtt.acl import Topics, matches
 from core.settings import Settings
 from tests.broker.conftest import Connect, broker_running, broker_settings, metric
 from tests.broker.raw import (
@@ -153,7 +153,7 @@ async def test_a_second_connect_closes(broker: Settings, device: MadeDevice) -> 
 async def test_whoever_does_not_send_a_connect_is_cut_off(
     broker: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("broker.server.CONNECT_TIMEOUT", 0.1)
+    monkeypatch.setattr("broker.mqtt.server.CONNECT_TIMEOUT", 0.1)
     async with RawClient(broker) as client:
         await client.send(b"\x10")
         assert await client.closed() == b""

@@ -1,0 +1,1 @@
+"""From messages to committed rows: decoding, triggers, batches, the flusher."""

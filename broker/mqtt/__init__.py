@@ -1,0 +1,1 @@
+"""The MQTT server: connections, signing in, sessions, and what goes down to devices."""
