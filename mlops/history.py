@@ -29,7 +29,7 @@ class HistoricalDevice:
     """A device of the past.
 
     Attributes:
-        name: Unique within the tenant; a device of this name and profile is filled up.
+        name: Unique among the devices in service; one of this name and profile is filled up.
         metrics: Names of the columns of `cycles`.
         cycles: Cycles x metrics in time order; NaN where nothing was measured.
         failed: The last cycle was the failure. Such a device is decommissioned.
@@ -88,7 +88,7 @@ async def import_history(
         What was done in all.
 
     Raises:
-        ConflictError: A device of another profile has one of the names.
+        ConflictError: A device of another profile has the name of one that has not failed.
         InvalidInputError: A device has no cycles, or its columns do not match its metrics.
     """
     end = ending_at or datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
@@ -149,7 +149,9 @@ async def _register(
     ]
     async with worker.transaction(tenant_id) as session:
         await history_import.add_devices(session, rows)
-        found = await history_import.devices_by_name(session, [device.name for device in batch])
+        found = await history_import.devices_by_name(
+            session, [device.name for device in batch], [row["id"] for row in rows]
+        )
         for name, (_, other) in found.items():
             if other != profile_id:
                 raise ConflictError(f"a device of another profile has the name {name}")

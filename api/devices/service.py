@@ -47,9 +47,7 @@ async def create(work: Work, form: DeviceForm, mqtt_endpoint: str) -> CreatedDev
     if profile is None:
         raise unknown_type("/type", form.type)
     if await devices.names_in_use(work.session, [form.name]):
-        raise ConflictError(
-            f"There is a device {form.name!r} already; one out of service keeps its name."
-        )
+        raise ConflictError(f"There is a device {form.name!r} already.")
     device = Device(id=uuid4(), **columns(form, profile, work.tenant_id))
     work.session.add(device)
     await work.session.flush()

@@ -313,3 +313,22 @@ async def test_another_tenants_device_does_not_exist(
     ] == []
     them = await enter(other)
     assert (await them.client.get(path)).json()["name"] == "theirs"
+
+
+async def test_the_name_of_a_device_out_of_service_can_be_used_again(
+    client: httpx.AsyncClient, owner: Database, tenant_id: UUID, profile: UUID
+) -> None:
+    old = await make_device(owner, tenant_id, profile, "again")
+    form = {"name": "again", "type": "sensor"}
+    assert (await client.post("/api/v1/devices", json=form)).status_code == 409
+    assert (await client.delete(f"/api/v1/devices/{old.id}")).status_code == 204
+    made = await client.post("/api/v1/devices", json=form)
+    assert made.status_code == 201, made.text
+    assert (await client.post("/api/v1/devices", json=form)).status_code == 409
+    both = await client.get("/api/v1/devices", params={"lifecycle": "decommissioned"})
+    assert [device["id"] for device in both.json()["devices"]] == [str(old.id)]
+    # The second one goes the way of the first, and both keep their name and history.
+    new = made.json()["device"]["id"]
+    assert (await client.delete(f"/api/v1/devices/{new}")).status_code == 204
+    both = await client.get("/api/v1/devices", params={"lifecycle": "decommissioned"})
+    assert {device["id"] for device in both.json()["devices"]} == {str(old.id), new}

@@ -121,8 +121,12 @@ async def existing(session: AsyncSession, device_ids: Iterable[UUID]) -> set[UUI
 
 
 async def names_in_use(session: AsyncSession, names: Sequence[str]) -> set[str]:
-    """Return which of `names` this tenant's devices have already."""
-    rows = await session.scalars(select(col(Device.name)).where(col(Device.name).in_(names)))
+    """Return which of `names` this tenant's devices in service have already."""
+    rows = await session.scalars(
+        select(col(Device.name)).where(
+            col(Device.name).in_(names), col(Device.lifecycle) != "decommissioned"
+        )
+    )
     return set(rows)
 
 

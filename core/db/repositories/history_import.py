@@ -40,11 +40,20 @@ async def add_devices(session: AsyncSession, devices: Sequence[dict[str, Any]]) 
 
 
 async def devices_by_name(
-    session: AsyncSession, names: Sequence[str]
+    session: AsyncSession, names: Sequence[str], made: Sequence[UUID]
 ) -> dict[str, tuple[UUID, UUID]]:
-    """Return id and profile of the tenant's devices of these names."""
+    """Return id and profile of the tenant's devices of these names.
+
+    Of several with one name, one of those in `made` counts, else the one in service.
+    """
     rows = await session.execute(
-        select(Device.name, Device.id, Device.profile_id).where(col(Device.name).in_(names))
+        select(Device.name, Device.id, Device.profile_id)
+        .where(col(Device.name).in_(names))
+        .order_by(
+            col(Device.id).in_(made),
+            col(Device.lifecycle) != "decommissioned",
+            col(Device.created_at),
+        )
     )
     return {name: (device_id, profile_id) for name, device_id, profile_id in rows}
 

@@ -51,7 +51,15 @@ class Device(Table, table=True):
             "lifecycle in ('registered', 'pending', 'active', 'expired', 'decommissioned')",
             "lifecycle",
         ),
-        sa.UniqueConstraint("tenant_id", "name"),
+        # The name of a device out of service may be given to another.
+        sa.Index(
+            "ix_devices_name_in_service",
+            "tenant_id",
+            "name",
+            unique=True,
+            postgresql_where=sa.text("lifecycle <> 'decommissioned'"),
+        ),
+        sa.Index("ix_devices_tenant_name", "tenant_id", "name"),
         sa.Index("ix_devices_metadata", "metadata", postgresql_using="gin"),
         sa.Index("ix_devices_tenant_status", "tenant_id", "status"),
     )
