@@ -23,7 +23,9 @@ from api.operations.endpoints import router as operations
 from api.profiles.endpoints import router as profiles
 from api.security.permissions import refuse_undeclared
 from api.services import open_services
+from api.telemetry.dead_letters_endpoints import router as dead_letters
 from api.telemetry.endpoints import router as telemetry
+from api.telemetry.ingest_endpoints import router as ingest
 from api.web import serve_web
 from api.webhooks.endpoints import router as webhooks
 from api.workflows.endpoints import router as workflows
@@ -31,8 +33,11 @@ from api.workflows.execution_endpoints import router as executions
 from core.settings import Settings
 
 BODY_LIMIT = 1024 * 1024
-LARGER_BODIES = {"/api/v1/devices/bulk": 16 * 1024 * 1024}
-"""Bytes by path, where the default is too little: ten thousand devices at once."""
+LARGER_BODIES = {
+    "/api/v1/devices/bulk": 16 * 1024 * 1024,
+    "/api/v1/telemetry": 16 * 1024 * 1024,
+}
+"""Bytes by path, where the default is too little: ten thousand devices or messages at once."""
 
 ROUTERS = (
     auth,
@@ -42,6 +47,8 @@ ROUTERS = (
     commands,
     twins,
     telemetry,
+    dead_letters,
+    ingest,
     workflows,
     executions,
     analytics,

@@ -15,7 +15,14 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 
 from api.problems import MEDIA_TYPE
 from api.schemas import Problem
-from api.security.permissions import Public, declarations, public
+from api.security.permissions import (
+    DEVICE_KEY_HEADER,
+    DeviceOnly,
+    Public,
+    RequiresOrDevice,
+    declarations,
+    public,
+)
 
 TAGS = [
     {"name": "auth", "description": "Signing in and out; tokens."},
@@ -86,7 +93,8 @@ def describe(app: FastAPI) -> None:
             components = document.setdefault("components", {})
             components.setdefault("schemas", {})["Problem"] = _problem_schema()
             components["securitySchemes"] = {
-                "bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}
+                "bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"},
+                "device_key": {"type": "apiKey", "in": "header", "name": DEVICE_KEY_HEADER},
             }
             _secure(app, document)
             app.openapi_schema = document
@@ -107,9 +115,11 @@ def _secure(app: FastAPI, document: dict[str, Any]) -> None:
     for methods, path, declaration in declarations(app.routes):
         for method in methods.lower().split(","):
             operation = document["paths"].get(path, {}).get(method)
-            if operation is None or isinstance(declaration, Public):
+            if operation is None or isinstance(declaration, Public | DeviceOnly):
                 continue
             operation["security"] = [{"bearer": []}]
+            if isinstance(declaration, RequiresOrDevice):
+                operation["security"].append({"device_key": []})
             if permission := getattr(declaration, "permission", None):
                 operation["x-permission"] = permission
 

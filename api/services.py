@@ -21,6 +21,7 @@ from core import bus
 from core.crypto import Vault
 from core.db.session import Database
 from core.errors import NotAuthenticatedError
+from core.intake import IntakeClient
 from core.outbound import OutboundGuard
 from core.settings import Settings
 from core.temporal.starts import Temporal
@@ -48,6 +49,7 @@ class Services:
     throttle: LoginThrottle
     hub: Hub
     metrics: Metrics
+    intake: IntakeClient
     _predictor: "Predictor | None" = None
 
     @property
@@ -117,6 +119,7 @@ async def open_services(settings: Settings, metrics: Metrics) -> AsyncGenerator[
                 throttle=LoginThrottle(valkey),
                 hub=hub,
                 metrics=metrics,
+                intake=IntakeClient(settings, http),
             )
             reader = tasks.create_task(hub.run())
             try:

@@ -49,6 +49,7 @@ class Device:
         pending: Parts on their way to the database. While there are some, the trigger states in
             memory are newer than the stored ones.
         connections: Live connections.
+        remembered: Its trigger states have been loaded since it is here.
     """
 
     __slots__ = (
@@ -63,6 +64,7 @@ class Device:
         "pending",
         "prefix",
         "profile",
+        "remembered",
         "tenant_id",
     )
 
@@ -75,6 +77,7 @@ class Device:
         self.pending = 0
         self.bindings: tuple[Binding, ...] = ()
         self.connections: set[Connection] = set()
+        self.remembered = False
         self.refresh(row)
 
     def refresh(self, row: DeviceRow) -> None:

@@ -11,7 +11,9 @@ from redis.exceptions import RedisError
 
 from broker.database import OUTAGE, IngestDatabase
 from broker.devices import Devices
+from broker.entrance import Entrance
 from broker.housekeeping import Housekeeping
+from broker.http_intake import HttpIntake
 from broker.ingest.batching import IngestQueue
 from broker.ingest.flusher import Flusher
 from broker.ingest.intake import Ingest
@@ -25,6 +27,7 @@ from broker.presence import Presence
 from broker.status import status_server
 from core import bus
 from core.db.repositories.ingest_devices import all_offline
+from core.intake import intake_key
 from core.logging import configure_logging
 from core.settings import Settings, load_settings
 
@@ -63,15 +66,22 @@ async def run(settings: Settings) -> None:
     def wrong() -> str | None:
         return state or flusher.trouble
 
+    intake = HttpIntake(
+        intake_key(settings),
+        database,
+        authenticator,
+        Entrance(database, devices, triggers),
+        ingest,
+        presence,
+        wrong,
+    )
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     try:
         async with (
-            status_server(
-                "127.0.0.1", settings.broker.metrics_port, metrics, lambda: state or flusher.trouble
-            ),
+            status_server("127.0.0.1", settings.broker.metrics_port, metrics, wrong, intake),
             asyncio.TaskGroup() as group,
         ):
             waiter = asyncio.create_task(stop.wait())

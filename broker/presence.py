@@ -4,6 +4,7 @@ import asyncio
 import time
 from datetime import UTC, datetime, timedelta
 from typing import Final
+from uuid import UUID
 
 import msgspec
 import structlog
@@ -13,7 +14,12 @@ from broker.devices import Device, Devices
 from broker.ingest.batching import IngestQueue, Part
 from broker.notifications import Notifier
 from core.db.repositories.ingest import OutboxRow
-from core.db.repositories.ingest_devices import PresenceRow, set_presence, touch
+from core.db.repositories.ingest_devices import (
+    PresenceRow,
+    note_visits,
+    set_presence,
+    touch,
+)
 from core.db.repositories.outbox import outbox_key
 from core.temporal.contracts import DeviceConnected
 from core.temporal.names import Signal, provisioning_id
@@ -39,6 +45,7 @@ class Presence:
         self._queue = queue
         self._notifier = notifier
         self._changed: dict[Device, PresenceRow] = {}
+        self._visited: dict[UUID, datetime] = {}
         self._touched = time.monotonic()
 
     def connected(self, device: Device) -> None:
@@ -63,6 +70,14 @@ class Presence:
                 )
             )
             self._queue.put(part)
+
+    def visited(self, device: Device) -> None:
+        """The device sent something without a connection."""
+        if device.lifecycle in _WAITING and not device.connections:
+            self.connected(device)
+            self.disconnected(device)
+        else:
+            self._visited[device.id] = datetime.now(UTC)
 
     def disconnected(self, device: Device) -> None:
         """The last connection of the device has ended."""
@@ -103,6 +118,9 @@ class Presence:
             for device in self._devices
             if device.connections
         )
-        if here:
-            async with self._database.connection() as connection:
+        visited, self._visited = self._visited, {}
+        async with self._database.connection() as connection:
+            if here:
                 await touch(connection, here)
+            if visited:
+                await note_visits(connection, sorted(visited.items()))

@@ -51,6 +51,32 @@ class Requires:
 
 
 @dataclass(frozen=True)
+class RequiresOrDevice(Requires):
+    """A declaration: the caller needs this permission, or is a device with a key of its own.
+
+    The broker checks a device's key, since it also takes what the device sends.
+    """
+
+    async def __call__(self, connection: HTTPConnection) -> None:
+        """Check the caller unless they show a device's key.
+
+        Raises:
+            NotAuthenticatedError: There is no valid token, or its session has ended.
+            PermissionDeniedError: The caller does not have the permission.
+        """
+        if device_key(connection) is None:
+            await super().__call__(connection)
+
+
+@dataclass(frozen=True)
+class DeviceOnly:
+    """A declaration: for devices, whose key is in the path; the broker checks it."""
+
+    async def __call__(self) -> None:
+        """Check nothing yet."""
+
+
+@dataclass(frozen=True)
 class RequiresToSubscribe:
     """A declaration on a WebSocket: checked for every subscription, after the first message."""
 
@@ -60,12 +86,33 @@ class RequiresToSubscribe:
         """Check nothing yet: a browser can only send its token in a message."""
 
 
-Declaration = Public | SignedIn | Requires | RequiresToSubscribe
+Declaration = Public | SignedIn | Requires | DeviceOnly | RequiresToSubscribe
+
+DEVICE_KEY_HEADER = "x-device-key"
+
+
+def device_key(connection: HTTPConnection) -> str | None:
+    """Return the device's key that a request shows, if it does.
+
+    In its own header, or as a bearer token: an access token of ours is a JWT, which has two dots;
+    a device's key has none.
+    """
+    own = connection.headers.get(DEVICE_KEY_HEADER)
+    if own is not None:
+        return own
+    scheme, _, token = connection.headers.get("authorization", "").partition(" ")
+    token = token.strip()
+    return token if scheme.lower() == "bearer" and token and "." not in token else None
 
 
 def requires(permission: str) -> Any:
     """Declare the permission of a route: `dependencies=[requires("devices:read")]`."""
     return params.Depends(Requires(permission))
+
+
+def requires_or_device(permission: str) -> Any:
+    """Declare the permission of a route that devices use too, with their own keys."""
+    return params.Depends(RequiresOrDevice(permission))
 
 
 def requires_to_subscribe(permission: str) -> Any:
@@ -75,6 +122,7 @@ def requires_to_subscribe(permission: str) -> Any:
 
 public: Any = params.Depends(Public())
 signed_in: Any = params.Depends(SignedIn())
+device_only: Any = params.Depends(DeviceOnly())
 
 
 def declarations(routes: Sequence[BaseRoute]) -> Iterator[tuple[str, str, Declaration | None]]:

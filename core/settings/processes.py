@@ -33,7 +33,10 @@ class BrokerSettings(BaseSettings):
     Attributes:
         host, port: Where it listens.
         public_endpoint: `mqtt://…` that devices are told; unset, host and port.
-        metrics_port: Port of its Prometheus endpoint and health check on loopback.
+        metrics_port: Port on loopback of its Prometheus endpoint, its health check, and the intake
+            of messages that come over HTTP.
+        intake_url: `http://…` of the metrics port of the broker that takes messages from the API
+            and from imports; unset, this machine's.
         max_connections: Connections accepted by one process.
         max_payload: Largest accepted MQTT payload in bytes.
         flushers: Concurrent COPY transactions.
@@ -47,6 +50,7 @@ class BrokerSettings(BaseSettings):
     port: int = 1883
     public_endpoint: str | None = None
     metrics_port: int = 9101
+    intake_url: str | None = None
     max_connections: int = 15_000
     max_payload: int = 256 * 1024
     flushers: int = 2

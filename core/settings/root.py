@@ -86,6 +86,12 @@ class Settings:
         return self.broker.public_endpoint or f"mqtt://{self.broker.host}:{self.broker.port}"
 
     @property
+    def intake_url(self) -> str:
+        """Address of the broker that takes messages which did not come over MQTT."""
+        own = f"http://127.0.0.1:{self.broker.metrics_port}"
+        return (self.broker.intake_url or own).rstrip("/")
+
+    @property
     def artifacts(self) -> Path:
         """Folder for data snapshots, checkpoints and MLflow artifacts."""
         return self.home / "artifacts"

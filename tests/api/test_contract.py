@@ -28,9 +28,10 @@ from core.db.session import Database
 from core.db.tables import Permission, UserSession
 from core.settings import Settings
 from tests.api.conftest import make_user
-from tests.support.servers import free_port
+from tests.support.servers import free_port, running
 from tests.support.tenants import make_profile, make_tenant
 from tests.support.waiting import eventually
+from workers.stack.own import broker
 
 EXAMPLES = 6
 """Requests an operation."""
@@ -57,7 +58,8 @@ def served(postgres_server: Settings, valkey_server: Settings) -> Iterator[Setti
     thread.start()
     try:
         asyncio.run(eventually(lambda: uvicorn.started))
-        yield settings
+        with running(broker(settings), settings):  # takes what is sent to devices
+            yield settings
     finally:
         uvicorn.should_exit = True
         thread.join(20)

@@ -11,6 +11,7 @@ from sqlmodel import select
 
 from api.app import create_app
 from api.security.permissions import (
+    DeviceOnly,
     Public,
     Requires,
     RequiresToSubscribe,
@@ -36,6 +37,7 @@ _PUBLIC = {
     "/docs",
     "/docs/{name}",
 }
+_OF_DEVICES = {"/api/v1/{access_token}/telemetry", "/api/v1/{access_token}/attributes"}
 
 
 def _filled(path: str) -> str:
@@ -53,6 +55,7 @@ async def test_every_route_and_websocket_declares_exactly_one_permission(
     assert len(found) > 60
     assert [(methods, path) for methods, path, one in found if one is None] == []
     assert {path for _, path, one in found if isinstance(one, Public)} == _PUBLIC
+    assert {path for _, path, one in found if isinstance(one, DeviceOnly)} == _OF_DEVICES
     sockets = {path for methods, path, _ in found if methods == "WEBSOCKET"}
     assert sockets == {"/ws/device-data", "/ws/alerts", "/ws/dashboard"}
 
@@ -146,7 +149,7 @@ def test_operation_ids_are_unique_and_stable(settings: Settings) -> None:
 def test_the_documented_routes_are_the_applications(settings: Settings) -> None:
     text = (Path(__file__).parents[2] / "docs" / "api.md").read_text()
     documented = set(re.findall(r"^\| `(\w+ /\S+)` \| `?([\w: ]+?)`? \|", text, re.MULTILINE))
-    words = {Public: "anybody", SignedIn: "signed in"}
+    words = {Public: "anybody", SignedIn: "signed in", DeviceOnly: "device key"}
     declared = {
         (f"{method} {path}", getattr(one, "permission", None) or words[type(one)])
         for methods, path, one in declarations(create_app(settings).routes)

@@ -172,6 +172,17 @@ async def touch(connection: Connection, devices: Sequence[tuple[UUID, datetime]]
     )
 
 
+async def note_visits(connection: Connection, devices: Sequence[tuple[UUID, datetime]]) -> None:
+    """Record when devices without a connection were heard of last."""
+    await connection.execute(
+        """
+        UPDATE devices d SET last_seen = greatest(d.last_seen, n.at)
+        FROM unnest($1::uuid[], $2::timestamptz[]) AS n (id, at) WHERE d.id = n.id
+        """,
+        *zip(*devices, strict=True),
+    )
+
+
 async def all_offline(connection: Connection) -> int:
     """Mark every device offline that is still marked online; returns how many."""
     done = await connection.execute("UPDATE devices SET status = 'offline' WHERE status = 'online'")

@@ -65,10 +65,17 @@ class LatestTelemetry(Table, table=True):
 
 
 class DeadLetter(Table, table=True):
-    """A message that could not be stored as telemetry, with the reason."""
+    """A message that could not be stored as telemetry, with the reason.
+
+    Attributes:
+        replayed_at, replayed_by: When it was stored after all, and who saw to it.
+    """
 
     __tablename__ = "telemetry_dead_letters"
-    __table_args__ = (sa.Index("ix_dead_letters_device", "tenant_id", "device_id", "received_at"),)
+    __table_args__ = (
+        sa.Index("ix_dead_letters_device", "tenant_id", "device_id", "received_at"),
+        sa.Index("ix_dead_letters_time", "tenant_id", "received_at"),
+    )
 
     id: UUID = uuid_key()
     tenant_id: UUID = tenant_key()
@@ -79,3 +86,7 @@ class DeadLetter(Table, table=True):
     code: str = Field(max_length=50)
     pointer: str = Field(default="", max_length=500)
     message: str = Field(max_length=1000)
+    replayed_at: Instant = moment()
+    replayed_by: UUID | None = reference(
+        "users.id", ondelete="SET NULL", index=False, nullable=True, default=None
+    )
