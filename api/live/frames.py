@@ -5,6 +5,9 @@ from enum import StrEnum
 from typing import Any
 
 import msgspec
+import structlog
+
+logger = structlog.get_logger(__name__)
 
 
 class Channel(StrEnum):
@@ -60,14 +63,37 @@ def failure(code: str, detail: str, channel: str = "", **more: Any) -> str:
     return message("error", channel, {"code": code, "message": detail, **more})
 
 
-def from_bus(channel: Channel, data: bytes) -> list[str]:
-    """Turn one message of the bus into messages for the clients of a channel.
+class Bundle:
+    """One message of the bus, for all clients of one channel.
 
-    The payloads are passed on as they came, without being decoded and encoded again.
+    It becomes frames when the first of them is sent it: what a slow client never gets costs next
+    to nothing.
 
-    Raises:
-        ValueError: It is not what the bus documents.
+    Attributes:
+        size: About how many frames it becomes.
     """
+
+    __slots__ = ("_channel", "_data", "_frames", "size")
+
+    def __init__(self, channel: Channel, data: bytes) -> None:
+        self._channel = channel
+        self._data = data
+        self._frames: list[str] | None = None
+        self.size = max(1, data.count(b'"device_id"')) if channel is Channel.DEVICE_DATA else 1
+
+    def frames(self) -> list[str]:
+        """Return the messages for a client; none when the bus's is not what it documents."""
+        if self._frames is None:
+            try:
+                self._frames = _from_bus(self._channel, self._data)
+            except ValueError as error:
+                logger.warning("live.bad_message", channel=self._channel, error=str(error))
+                self._frames = []
+        return self._frames
+
+
+def _from_bus(channel: Channel, data: bytes) -> list[str]:
+    # The payloads are passed on as they came, without being decoded and encoded again.
     match channel:
         case Channel.DEVICE_DATA:
             payloads = [bytes(raw).decode() for raw in _raws.decode(data)]

@@ -120,11 +120,6 @@ class Hub:
                 confirmed.set()
         elif message["type"] == "message":
             for channel, outlets in self._listeners.get(bus_channel, {}).items():
-                try:
-                    made = frames.from_bus(channel, message["data"])
-                except ValueError as error:
-                    logger.warning("live.bad_message", channel=bus_channel, error=str(error))
-                    continue
+                bundle = frames.Bundle(channel, message["data"])
                 for outlet in outlets:
-                    for frame in made:
-                        outlet.offer(frame)
+                    outlet.offer(bundle)

@@ -4,10 +4,11 @@ import asyncio
 from collections import deque
 
 from api.live import frames
+from api.live.frames import Bundle
 from api.metrics import Metrics
 
-CAPACITY = 1000
-"""Messages that wait for one client; some 200 KB."""
+CAPACITY = 5000
+"""Messages that wait for one client, about 1 MB; those of one device are shared by its clients."""
 
 
 class Outlet:
@@ -20,33 +21,48 @@ class Outlet:
     def __init__(self, metrics: Metrics, capacity: int = CAPACITY) -> None:
         self._metrics = metrics
         self._capacity = capacity
-        self._waiting: deque[str] = deque()
+        self._waiting: deque[Bundle | str] = deque()
+        self._size = 0
         self._dropped = 0
         self._filled = asyncio.Event()
 
-    def offer(self, frame: str) -> None:
+    def offer(self, message: Bundle | str) -> None:
         """Add a message, if need be in the place of the oldest."""
-        if len(self._waiting) >= self._capacity:
-            self._waiting.popleft()
-            self._dropped += 1
-            self._metrics.live_dropped.inc()
-        self._waiting.append(frame)
+        self._waiting.append(message)
+        self._size += _size(message)
+        while self._size > self._capacity and len(self._waiting) > 1:
+            lost = _size(self._waiting.popleft())
+            self._size -= lost
+            self._dropped += lost
+            self._metrics.live_dropped.inc(lost)
         self._filled.set()
 
     async def take(self) -> list[str]:
         """Return everything that waits, oldest first, waiting for a first message if need be."""
-        while not self._waiting:
-            self._filled.clear()
-            await self._filled.wait()
-        batch = list(self._waiting)
-        self._waiting.clear()
+        batch: list[str] = []
+        while not batch:
+            while not self._waiting:
+                self._filled.clear()
+                await self._filled.wait()
+            if self._dropped:
+                batch.append(
+                    frames.failure(
+                        "lagging",
+                        "Messages were lost: they came faster than you read.",
+                        dropped=self._dropped,
+                    )
+                )
+                self._dropped = 0
+            for message in self._waiting:
+                if isinstance(message, str):
+                    batch.append(message)
+                else:
+                    batch += message.frames()
+            self._waiting.clear()
+            self._size = 0
         self._metrics.live_sent.inc(len(batch))
-        if self._dropped:
-            told = frames.failure(
-                "lagging",
-                "Messages were lost: they came faster than you read.",
-                dropped=self._dropped,
-            )
-            batch.insert(0, told)
-            self._dropped = 0
         return batch
+
+
+def _size(message: Bundle | str) -> int:
+    return 1 if isinstance(message, str) else message.size

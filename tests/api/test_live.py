@@ -12,6 +12,7 @@ from redis.asyncio import Redis
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
+from api.live.frames import Bundle, Channel
 from api.live.outlet import Outlet
 from api.main import server
 from api.metrics import Metrics
@@ -254,6 +255,21 @@ async def test_a_slow_client_loses_the_oldest_and_is_told_how_many() -> None:
     assert rest == ["2", "3", "4"]
     outlet.offer("5")
     assert await outlet.take() == ["5"]
+
+
+async def test_of_a_burst_of_measurements_the_newest_are_kept_and_the_lost_are_counted() -> None:
+    def burst(*numbers: int) -> Bundle:
+        points = [{"device_id": "d", "metrics": {"n": number}} for number in numbers]
+        return Bundle(Channel.DEVICE_DATA, json.dumps(points).encode())
+
+    outlet = Outlet(Metrics(), capacity=4)
+    for numbers in ((1, 2, 3), (4, 5), (6, 7)):
+        outlet.offer(burst(*numbers))
+    first, *rest = [json.loads(frame) for frame in await outlet.take()]
+    assert first["payload"]["dropped"] == 3
+    assert [frame["payload"]["metrics"]["n"] for frame in rest] == [4, 5, 6, 7]
+    outlet.offer(burst(*range(9)))  # longer than there is room for: still one message of the bus
+    assert len(await outlet.take()) == 9
 
 
 async def test_a_message_of_the_bus_that_is_malformed_stops_nothing(
