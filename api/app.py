@@ -13,6 +13,7 @@ from api.audit.endpoints import router as audit
 from api.auth.endpoints import router as auth
 from api.devices.bulk_endpoints import router as bulk
 from api.devices.command_endpoints import router as commands
+from api.devices.credentials_endpoints import router as credentials
 from api.devices.endpoints import router as devices
 from api.devices.twin_endpoints import router as twins
 from api.live.endpoints import router as live
@@ -44,6 +45,7 @@ ROUTERS = (
     profiles,
     bulk,  # before devices, whose {device_id} would match "bulk"
     devices,
+    credentials,
     commands,
     twins,
     telemetry,

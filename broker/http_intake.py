@@ -28,7 +28,6 @@ from broker.devices import Device
 from broker.entrance import Entrance
 from broker.ingest.batching import Part
 from broker.ingest.intake import Ingest
-from broker.mqtt.acl import Topics
 from broker.mqtt.auth import Authenticator, RefusedError
 from broker.presence import Presence
 from core.db.repositories.ingest_arrivals import devices_of_tenant
@@ -43,6 +42,7 @@ from core.intake import (
     encode_outcomes,
 )
 from core.topics import PREFIX
+from core.topics_acl import Topics
 
 MAX_REQUESTS: Final = 64
 """Requests under way."""

@@ -9,7 +9,6 @@ from api.deps import PageDep, ServicesDep, WorkDep
 from api.devices import service
 from api.devices.schemas import (
     CreatedDevice,
-    CredentialsView,
     DeviceChange,
     DeviceForm,
     DeviceList,
@@ -84,29 +83,6 @@ async def delete_device(work: WorkDep, device_id: UUID) -> None:
 async def provision_device(work: WorkDep, services: ServicesDep, device_id: UUID) -> CreatedDevice:
     """Provision a device again that expired before it connected; it gets a new key."""
     return await service.provision(work, device_id, services.settings.mqtt_endpoint)
-
-
-@router.post(
-    "/{device_id}/credentials/rotate",
-    dependencies=[requires("devices:provision")],
-    responses=problems(404, 409),
-)
-async def rotate_credentials(
-    work: WorkDep, services: ServicesDep, device_id: UUID
-) -> CredentialsView:
-    """Replace a device's key; the old one ends at once."""
-    return await service.rotate_credentials(work, device_id, services.settings.mqtt_endpoint)
-
-
-@router.delete(
-    "/{device_id}/credentials",
-    status_code=204,
-    dependencies=[requires("devices:provision")],
-    responses=problems(404),
-)
-async def revoke_credentials(work: WorkDep, device_id: UUID) -> None:
-    """Revoke a device's keys until they are rotated."""
-    await service.revoke_credentials(work, device_id)
 
 
 @router.get("/{device_id}/events", dependencies=[requires("devices:read")], responses=problems(404))

@@ -19,7 +19,7 @@ from api.schemas import Pagination
 from api.work import Work
 from core import bus
 from core.crypto import device_key_digest, new_device_key
-from core.db.repositories import devices, provisioning
+from core.db.repositories import credentials, devices, provisioning
 from core.db.repositories.devices import DeviceFilter
 from core.db.tables import Device, DeviceCredential, DeviceProfile
 from core.errors import ConflictError, FieldError, InvalidInputError, NotFoundError
@@ -51,7 +51,7 @@ async def create(work: Work, form: DeviceForm, mqtt_endpoint: str) -> CreatedDev
     device = Device(id=uuid4(), **columns(form, profile, work.tenant_id))
     work.session.add(device)
     await work.session.flush()
-    key = _add_credential(work, device.id)
+    key = add_key(work, device.id)
     await work.enqueue(start_provisioning(provisioning_input(device, key, work.tenant_id)))
     work.audit("device.created", "device", device.id, name=device.name, type=profile.name)
     await work.session.flush()
@@ -132,8 +132,8 @@ async def provision(work: Work, device_id: UUID, mqtt_endpoint: str) -> CreatedD
         )
     if not await devices.forget_provisioning(work.session, work.tenant_id, device_id):
         raise ConflictError("The device is being provisioned at this moment.")
-    await devices.revoke_credentials(work.session, device_id)
-    key = _add_credential(work, device_id)
+    await credentials.revoke(work.session, device_id)
+    key = add_key(work, device_id)
     start = start_provisioning(provisioning_input(device, key, work.tenant_id), again=True)
     await work.enqueue(start)
     work.audit("device.provisioned", "device", device_id)
@@ -143,33 +143,6 @@ async def provision(work: Work, device_id: UUID, mqtt_endpoint: str) -> CreatedD
             device_id=device_id, device_key=key, mqtt_endpoint=mqtt_endpoint
         ),
     )
-
-
-async def rotate_credentials(work: Work, device_id: UUID, mqtt_endpoint: str) -> CredentialsView:
-    """Replace a device's keys by a new one; its live connection is dropped.
-
-    Raises:
-        NotFoundError: There is none.
-        ConflictError: It is out of service.
-    """
-    await in_service(work, device_id)
-    await devices.revoke_credentials(work.session, device_id)
-    key = _add_credential(work, device_id)
-    work.audit("device.credentials_rotated", "device", device_id)
-    work.notify(bus.DEVICE_DISCONNECT, str(device_id))
-    return CredentialsView(device_id=device_id, device_key=key, mqtt_endpoint=mqtt_endpoint)
-
-
-async def revoke_credentials(work: Work, device_id: UUID) -> None:
-    """Revoke a device's keys; its live connection is dropped.
-
-    Raises:
-        NotFoundError: There is none.
-    """
-    await found(work, device_id)
-    revoked = await devices.revoke_credentials(work.session, device_id)
-    work.audit("device.credentials_revoked", "device", device_id, revoked=revoked)
-    work.notify(bus.DEVICE_DISCONNECT, str(device_id))
 
 
 async def events(work: Work, device_id: UUID, name: str | None, place: Page) -> EventList:
@@ -266,7 +239,8 @@ def start_provisioning(start: ProvisioningInput, *, again: bool = False) -> Star
     )
 
 
-def _add_credential(work: Work, device_id: UUID) -> str:
+def add_key(work: Work, device_id: UUID) -> str:
+    """Give a device a new key and return it; it is stored nowhere."""
     key = new_device_key()
     work.session.add(
         DeviceCredential(

@@ -23,8 +23,8 @@ from broker.ingest.payloads import (
 )
 from broker.ingest.triggers import TriggerIndex
 from broker.metrics import BrokerMetrics
-from broker.mqtt.acl import Route
 from core.db.repositories.ingest import DeadLetterRow, EventRow, ResponseRow, instant
+from core.topics_acl import Route
 
 MAX_LISTS: Final = 10_000
 """Metric lists of one tenant; a device that invents names would otherwise fill the database."""

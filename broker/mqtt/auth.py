@@ -7,6 +7,7 @@ and password = key; or username = key and no password.
 import asyncio
 import time
 from collections import OrderedDict
+from datetime import UTC, datetime
 from typing import Final
 from uuid import UUID
 
@@ -59,7 +60,7 @@ class Authenticator:
         row = await self._find(device_key_digest(password or username))
         if row is None or (claimed is not None and row.device_id != claimed):
             raise RefusedError(BAD_USERNAME_PASSWORD, "unknown device or wrong key")
-        if not row.usable:
+        if not row.usable or _over(row):
             raise RefusedError(NOT_AUTHORIZED, "revoked, expired or out of service")
         return row
 
@@ -89,3 +90,8 @@ class Authenticator:
             if len(self._cache) > _CACHED:
                 self._cache.popitem(last=False)
         return row
+
+
+def _over(row: DeviceRow) -> bool:
+    # A remembered answer says what held when it was given; a rotated key ends meanwhile.
+    return row.expires_at is not None and row.expires_at <= datetime.now(UTC)

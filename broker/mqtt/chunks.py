@@ -14,7 +14,7 @@ from broker.devices import Device
 from broker.ingest.batching import AckTarget, Part
 from broker.ingest.intake import Ingest
 from broker.ingest.payloads import FUTURE, OLDEST, decode_flat, decode_wrapped
-from broker.mqtt.acl import MAX_TOPIC, Route, Topics
+from core.topics_acl import MAX_TOPIC, Route, Topics
 
 MAX_CONTROL: Final = 32 * 1024
 """Bytes of the longest packet other than PUBLISH; a SUBSCRIBE of our topics is far shorter."""

@@ -25,10 +25,10 @@ from amqtt.mqtt.pubrel import PubrelPacket
 from amqtt.mqtt.subscribe import SubscribePacket
 from amqtt.mqtt.unsubscribe import UnsubscribePacket
 
-from broker.mqtt.acl import Topics, matches
 from broker.mqtt.chunks import ChunkParser, Control, DeniedError, MalformedPacketError
 from broker.mqtt.downlink import Downlink
 from broker.mqtt.sessions import DeviceSession, DeviceWriter, decode
+from core.topics_acl import Topics, matches
 
 if TYPE_CHECKING:
     from amqtt.broker import BrokerContext

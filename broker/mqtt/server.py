@@ -29,7 +29,6 @@ from broker.ingest.batching import Part
 from broker.ingest.intake import Ingest
 from broker.ingest.triggers import TriggerIndex
 from broker.metrics import BrokerMetrics
-from broker.mqtt.acl import Topics
 from broker.mqtt.auth import Authenticator, RefusedError
 from broker.mqtt.chunks import MalformedPacketError
 from broker.mqtt.downlink import Downlink
@@ -39,6 +38,7 @@ from broker.presence import Presence
 from core.db.repositories.ingest import trigger_states
 from core.db.repositories.ingest_devices import DeviceRow
 from core.settings import Settings
+from core.topics_acl import Topics
 
 _log = structlog.get_logger(__name__)
 

@@ -149,20 +149,6 @@ async def insert_many(
     )
 
 
-async def revoke_credentials(session: AsyncSession, device_id: UUID) -> int:
-    """Revoke every key of a device; returns how many were valid until now."""
-    revoked = await session.execute(
-        sa.update(DeviceCredential)
-        .where(
-            col(DeviceCredential.device_id) == device_id,
-            col(DeviceCredential.revoked_at).is_(None),
-        )
-        .values(revoked_at=sa.func.now())
-        .returning(col(DeviceCredential.id))
-    )
-    return len(revoked.all())
-
-
 async def forget_provisioning(session: AsyncSession, tenant_id: UUID, device_id: UUID) -> bool:
     """Let a device be provisioned again: forget that Temporal was told of the last time.
 

@@ -19,6 +19,7 @@ class DeviceRow(NamedTuple):
     Attributes:
         usable: The credential is neither revoked nor expired, the device is in service, and its
             tenant is active.
+        expires_at: When the credential ends by itself.
     """
 
     credential_id: UUID
@@ -30,13 +31,14 @@ class DeviceRow(NamedTuple):
     usable: bool
     metadata: str
     location: str | None
+    expires_at: datetime | None = None
 
 
 _DEVICE: Final = """
     SELECT c.id, d.id, d.tenant_id, d.name, p.name, d.lifecycle,
            c.revoked_at IS NULL AND (c.expires_at IS NULL OR c.expires_at > now())
            AND d.lifecycle NOT IN ('decommissioned', 'expired') AND t.active,
-           d.metadata::text, d.location::text
+           d.metadata::text, d.location::text, c.expires_at
     FROM device_credentials c
     JOIN devices d ON d.id = c.device_id
     JOIN device_profiles p ON p.id = d.profile_id
@@ -47,6 +49,16 @@ _DEVICE: Final = """
 async def device_of_key(connection: Connection, digest: bytes) -> DeviceRow | None:
     """Return the device that a key belongs to."""
     row = await connection.fetchrow(f"{_DEVICE} WHERE c.key_sha256 = $1", digest)
+    return None if row is None else DeviceRow(*row)
+
+
+async def device_of_certificate(connection: Connection, digest: bytes) -> DeviceRow | None:
+    """Return the device that a client certificate belongs to.
+
+    `digest` is the SHA-256 of the certificate in DER. That the client holds the private key is
+    what the TLS handshake has shown; the database knows nothing of it.
+    """
+    row = await connection.fetchrow(f"{_DEVICE} WHERE c.certificate_sha256 = $1", digest)
     return None if row is None else DeviceRow(*row)
 
 

@@ -90,32 +90,65 @@ class Device(Table, table=True):
 
 
 class DeviceCredential(Table, table=True):
-    """A key a device signs in with: random and long, so a SHA-256 of it is stored.
+    """What a device signs in with: a key or a client certificate; the one digest it has is unique.
 
-    MQTT: username = device id, password = key; or username = key alone (ThingsBoard's way).
+    A key is random and long, so a SHA-256 of it is stored. MQTT: username = device id, password =
+    key; or username = key alone (ThingsBoard's way).
+
+    Attributes:
+        kind: key or x509.
+        certificate_sha256: Of the certificate in DER, which is what a TLS handshake shows.
+        subject: The certificate's, so that people can tell one from another.
     """
 
     __tablename__ = "device_credentials"
+    __table_args__ = (
+        sa.CheckConstraint(
+            "(kind = 'key' AND key_sha256 IS NOT NULL AND certificate_sha256 IS NULL) OR "
+            "(kind = 'x509' AND certificate_sha256 IS NOT NULL AND key_sha256 IS NULL)",
+            "digest_of_its_kind",
+        ),
+    )
 
     id: UUID = uuid_key()
     tenant_id: UUID = tenant_key()
     device_id: UUID = reference("devices.id")
-    key_sha256: bytes = Field(sa_type=sa.LargeBinary, unique=True)
+    kind: str = Field(default="key", sa_column_kwargs={"server_default": "key"})
+    key_sha256: bytes | None = Field(
+        default=None, sa_type=sa.LargeBinary, unique=True, nullable=True
+    )
+    certificate_sha256: bytes | None = Field(
+        default=None, sa_type=sa.LargeBinary, unique=True, nullable=True
+    )
+    subject: str | None = Field(default=None, max_length=500)
     created_at: Instant = moment(now=True)
     expires_at: Instant = moment()
     revoked_at: Instant = moment()
 
 
 class DeviceAttributes(Table, table=True):
-    """The device twin: what is wanted of the device, what it reports; versions count changes."""
+    """The device twin: what is wanted of the device, what it reports; versions count changes.
+
+    Attributes:
+        external_version: The newest desired version that an external broker keeps as a retained
+            message; 0 where there is no such broker.
+    """
 
     __tablename__ = "device_attributes"
+    __table_args__ = (
+        sa.Index(
+            "ix_device_attributes_unpublished",
+            "device_id",
+            postgresql_where=sa.text("desired_version > external_version"),
+        ),
+    )
 
     device_id: UUID = reference("devices.id", primary_key=True, index=False)
     tenant_id: UUID = tenant_key()
     desired: Document = document()
     desired_version: int = Field(default=0, sa_column_kwargs={"server_default": "0"})
     desired_at: Instant = moment()
+    external_version: int = Field(default=0, sa_column_kwargs={"server_default": "0"})
     reported: Document = document()
     reported_version: int = Field(default=0, sa_column_kwargs={"server_default": "0"})
     reported_at: Instant = moment()

@@ -10,8 +10,8 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from broker.mqtt.acl import Topics, matches
 from core.settings import Settings
+from core.topics_acl import Topics, matches
 from tests.broker.conftest import Connect, broker_running, broker_settings, metric
 from tests.broker.raw import (
     RawClient,
