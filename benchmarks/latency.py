@@ -23,7 +23,7 @@ from benchmarks.support.fleet import Fleet, make_fleet
 from benchmarks.support.live import access_token, make_account, subscribed
 from benchmarks.support.load import publish, sign_in
 from benchmarks.support.result import report
-from benchmarks.support.stack import data_servers, process
+from benchmarks.support.stack import data_servers, percentile, process
 from broker.database import IngestDatabase
 from core import bus
 from core.db.repositories.ingest import copy_telemetry, ensure_partition, instant, metric_list
@@ -59,7 +59,7 @@ def main() -> None:
     with data_servers() as settings:
         tenant_id = asyncio.run(make_account(settings))
         fleet = asyncio.run(make_fleet(settings, DEVICES, tenant_id))
-        least = _percentile(uvloop.run(_least(settings, fleet, tenant_id)), 0.95) * 1e3
+        least = percentile(uvloop.run(_least(settings, fleet, tenant_id)), 0.95) * 1e3
         health = f"http://127.0.0.1:{settings.broker.metrics_port}/healthz"
         with (
             process(settings, "broker.main", health),
@@ -67,7 +67,7 @@ def main() -> None:
         ):
             for rate in RATES:
                 seen, sent = uvloop.run(_measure(settings, fleet, rate, options.seconds))
-                p50, p95, p99 = (_percentile(seen, q) * 1e3 for q in (0.5, 0.95, 0.99))
+                p50, p95, p99 = (percentile(seen, q) * 1e3 for q in (0.5, 0.95, 0.99))
                 print(
                     f"{sent:,} messages at {rate:,}/s, {len(seen):,} of them measured: "
                     f"p50 {p50:.1f} ms, p95 {p95:.1f} ms, p99 {p99:.1f} ms; "
@@ -185,10 +185,6 @@ async def _empty(settings: Settings) -> None:
     connection = await asyncpg.connect(settings.admin_database_url, timeout=10)
     await connection.execute("TRUNCATE telemetry")
     await connection.close(timeout=10)
-
-
-def _percentile(numbers: list[float], share: float) -> float:
-    return sorted(numbers)[min(len(numbers) - 1, int(len(numbers) * share))]
 
 
 if __name__ == "__main__":

@@ -70,3 +70,8 @@ def process(settings: Settings, module: str, health: str, *arguments: str) -> Ge
 def median(numbers: Sequence[float]) -> float:
     """Return the middle one; the upper of two."""
     return sorted(numbers)[len(numbers) // 2]
+
+
+def percentile(numbers: Sequence[float], share: float) -> float:
+    """Return the number that `share` of them are not above."""
+    return sorted(numbers)[min(len(numbers) - 1, int(len(numbers) * share))]
