@@ -1,14 +1,15 @@
 """Trains a model of one device profile, from stored telemetry to the registry."""
 
+from collections.abc import Sequence
 from datetime import timedelta
-from typing import Final
+from typing import Final, TypeVar
 
 from temporalio import workflow
 from temporalio.common import Priority, RetryPolicy
 
 with workflow.unsafe.imports_passed_through():
     from core.temporal.activity_names import TrainingActivity
-    from core.temporal.contracts import TrainingInput, TrainingResult
+    from core.temporal.contracts import Contract, TrainingInput, TrainingResult
     from core.temporal.names import TaskQueue, WorkflowType
     from core.temporal.training_contracts import (
         BoosterRef,
@@ -35,6 +36,8 @@ _REGISTRY: Final = RetryPolicy(
 )
 _REGISTRY_PATIENCE: Final = timedelta(days=1)
 
+_Result = TypeVar("_Result", bound=Contract)
+
 
 @workflow.defn(name=WorkflowType.MODEL_TRAINING)
 class ModelTraining:
@@ -53,73 +56,43 @@ class ModelTraining:
     @workflow.run
     async def run(self, training: TrainingInput) -> TrainingResult:
         """Train; fails with type `not_enough_data` when too few devices have failed."""
-        fair = Priority(fairness_key=str(training.tenant_id))
-        dataset: DatasetRef = await workflow.execute_activity(
+        dataset = await _perform(
             TrainingActivity.SNAPSHOT,
-            training,
-            result_type=DatasetRef,
-            task_queue=TaskQueue.TRAINING,
-            start_to_close_timeout=timedelta(hours=2),
-            heartbeat_timeout=timedelta(minutes=2),  # a beat a device, and one may be long
-            retry_policy=_COMPUTING,
-            priority=fair,
+            [training],
+            DatasetRef,
+            within=timedelta(hours=2),
+            heartbeat=timedelta(minutes=2),  # a beat a device, and one may be long
         )
         self._at("features", 0.25, f"{dataset.rows:,} messages of {dataset.devices} devices read")
-        features: FeaturesRef = await workflow.execute_activity(
-            TrainingActivity.FEATURES,
-            args=[training, dataset],
-            result_type=FeaturesRef,
-            task_queue=TaskQueue.TRAINING,
-            start_to_close_timeout=timedelta(hours=2),
-            heartbeat_timeout=_HEARTBEAT,
-            retry_policy=_COMPUTING,
-            priority=fair,
+        features = await _perform(
+            TrainingActivity.FEATURES, [training, dataset], FeaturesRef, within=timedelta(hours=2)
         )
         self._at("train", 0.35, f"{features.columns} features of {features.rows:,} cycles computed")
-        booster: BoosterRef = await workflow.execute_activity(
-            TrainingActivity.TRAIN,
-            args=[training, features],
-            result_type=BoosterRef,
-            task_queue=TaskQueue.TRAINING,
-            start_to_close_timeout=timedelta(hours=12),
-            heartbeat_timeout=_HEARTBEAT,
-            retry_policy=_COMPUTING,
-            priority=fair,
+        booster = await _perform(
+            TrainingActivity.TRAIN, [training, features], BoosterRef, within=timedelta(hours=12)
         )
         self._at("evaluate", 0.8, f"{booster.rounds} rounds trained")
-        model: EvaluatedModel = await workflow.execute_activity(
+        model = await _perform(
             TrainingActivity.EVALUATE,
-            args=[training, dataset, features, booster],
-            result_type=EvaluatedModel,
-            task_queue=TaskQueue.TRAINING,
-            start_to_close_timeout=timedelta(hours=1),
-            heartbeat_timeout=_HEARTBEAT,
-            retry_policy=_COMPUTING,
-            priority=fair,
+            [training, dataset, features, booster],
+            EvaluatedModel,
+            within=timedelta(hours=1),
         )
         self._at("register", 0.9, f"RMSE {model.metrics['rmse']:.1f} cycles on held-out devices")
-        registered: RegisteredModel = await workflow.execute_activity(
+        registered = await _perform(
             TrainingActivity.REGISTER,
-            args=[training, model],
-            result_type=RegisteredModel,
-            task_queue=TaskQueue.TRAINING,
-            start_to_close_timeout=timedelta(minutes=10),
-            schedule_to_close_timeout=_REGISTRY_PATIENCE,
-            heartbeat_timeout=_HEARTBEAT,
-            retry_policy=_REGISTRY,
-            priority=fair,
+            [training, model],
+            RegisteredModel,
+            within=timedelta(minutes=10),
+            registry=True,
         )
         self._at("promote", 0.95, f"Registered as version {registered.version}")
-        result: TrainingResult = await workflow.execute_activity(
+        result = await _perform(
             TrainingActivity.PROMOTE,
-            args=[training, dataset, model, registered],
-            result_type=TrainingResult,
-            task_queue=TaskQueue.TRAINING,
-            start_to_close_timeout=timedelta(minutes=30),
-            schedule_to_close_timeout=_REGISTRY_PATIENCE,
-            heartbeat_timeout=_HEARTBEAT,
-            retry_policy=_REGISTRY,
-            priority=fair,
+            [training, dataset, model, registered],
+            TrainingResult,
+            within=timedelta(minutes=30),
+            registry=True,
         )
         alias = "champion" if result.promoted else "challenger"
         self._at("done", 1.0, f"Version {result.model_version} is the {alias}")
@@ -127,3 +100,37 @@ class ModelTraining:
 
     def _at(self, stage: str, fraction: float, detail: str) -> None:
         self._progress = TrainingProgress(stage=stage, fraction=fraction, detail=detail)
+
+
+async def _perform(
+    activity: TrainingActivity,
+    arguments: Sequence[Contract],
+    result: type[_Result],
+    *,
+    within: timedelta,
+    heartbeat: timedelta = _HEARTBEAT,
+    registry: bool = False,
+) -> _Result:
+    """Have a training worker do one stage.
+
+    Args:
+        activity: The stage.
+        arguments: Its arguments; the first is the training.
+        result: What it returns.
+        within: The longest one try may take.
+        heartbeat: A worker that is silent for so long counts as dead.
+        registry: Whether it needs MLflow, which is waited for.
+    """
+    training = arguments[0]
+    assert isinstance(training, TrainingInput)
+    return await workflow.execute_activity(
+        activity,
+        args=arguments,
+        result_type=result,
+        task_queue=TaskQueue.TRAINING,
+        start_to_close_timeout=within,
+        schedule_to_close_timeout=_REGISTRY_PATIENCE if registry else None,
+        heartbeat_timeout=heartbeat,
+        retry_policy=_REGISTRY if registry else _COMPUTING,
+        priority=Priority(fairness_key=str(training.tenant_id)),
+    )

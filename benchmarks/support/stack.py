@@ -30,14 +30,19 @@ _PORTS = (
 )
 
 
+def own_ports(home: Path) -> None:
+    """Set the environment to a home and free ports, for this process and its children."""
+    for name in _PORTS:
+        os.environ[f"IOTLINKER_{name}"] = str(free_port())
+    os.environ["IOTLINKER_HOME"] = str(home)
+
+
 @contextmanager
 def data_servers() -> Generator[Settings]:
     """Run a migrated PostgreSQL and a Valkey; yields the settings, also for child processes."""
     with ExitStack() as stack:
         home = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="iotlinker-bench-")))
-        for name in _PORTS:
-            os.environ[f"IOTLINKER_{name}"] = str(free_port())
-        os.environ["IOTLINKER_HOME"] = str(home)
+        own_ports(home)
         settings = load_settings()
         stack.enter_context(running(postgres(settings), settings))
         stack.enter_context(running(valkey(settings), settings))

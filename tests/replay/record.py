@@ -1,10 +1,11 @@
-"""Records the histories anew: `python -m tests.replay.record [name…]`.
+"""Records the histories of automation runs anew: `python -m tests.replay.record [name…]`.
 
 Only for new scenarios, or when a change of the workflow was made on purpose incompatible (then
 runs that are under way will fail too, and the change needs `workflow.patched` instead).
 """
 
 import asyncio
+import re
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
@@ -29,6 +30,7 @@ from workers.worker import workflow_runner
 from workflows.automation_run import AutomationRun
 
 _ROOT: Final = Path(__file__).parents[2]
+_LIBRARIES: Final = re.compile(r'[^ "\\]*/python3\.\d+/(site-packages/)?')
 HISTORIES: Final = Path(__file__).parent / "histories"
 
 
@@ -84,8 +86,12 @@ async def record(client: Client, name: str, scenario: Scenario) -> str:
             await handle.cancel()
         with suppress(WorkflowFailureError):  # to fail is what some scenarios are for
             await handle.result()
-        # Stack traces name the folder of whoever records; nobody else has it.
-        return (await handle.fetch_history()).to_json().replace(f"{_ROOT}/", "")
+        return without_folders((await handle.fetch_history()).to_json())
+
+
+def without_folders(history: str) -> str:
+    """Return a history whose stack traces do not name the folders of whoever records."""
+    return _LIBRARIES.sub("", history).replace(f"{_ROOT}/", "")
 
 
 async def _main(names: Sequence[str]) -> None:

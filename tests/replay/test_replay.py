@@ -1,7 +1,7 @@
 """Runs that were recorded once must go the same way with the workflows as they are now."""
 
 import json
-from typing import Any
+from typing import Any, Final
 
 import pytest
 from temporalio.client import WorkflowHistory
@@ -9,26 +9,36 @@ from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.worker import Replayer, WorkflowReplayResult
 
 from core.dsl.shape import STEP_TYPES
-from tests.replay.record import HISTORIES, Delivered
-from tests.replay.scenarios import SCENARIOS
+from core.temporal.names import TaskQueue, WorkflowType
+from tests.replay import on_servers, scenarios
+from tests.replay.record import HISTORIES
+from workers.registry import capabilities
 from workers.worker import workflow_runner
-from workflows.automation_run import AutomationRun
 
-RECORDED = {path.stem: path.read_text() for path in sorted(HISTORIES.glob("*.json"))}
+RECORDED: Final = {
+    str(path.relative_to(HISTORIES).with_suffix("")): path.read_text()
+    for path in sorted(HISTORIES.rglob("*.json"))
+}
 
 
 async def replay(history: WorkflowHistory) -> WorkflowReplayResult:
     replayer = Replayer(
-        workflows=[AutomationRun, Delivered],
+        workflows=capabilities(TaskQueue.AUTOMATION).workflows,
         data_converter=pydantic_data_converter,
         workflow_runner=workflow_runner(strict=True),
     )
     return await replayer.replay_workflow(history, raise_on_replay_failure=False)
 
 
-def test_every_type_of_step_and_every_scenario_is_recorded() -> None:
-    assert set(RECORDED) == set(SCENARIOS)
-    assert set(SCENARIOS) >= STEP_TYPES
+def test_every_type_of_step_and_workflow_and_every_scenario_is_recorded() -> None:
+    assert set(RECORDED) == scenarios.SCENARIOS.keys() | on_servers.SCENARIOS.keys()
+    assert scenarios.SCENARIOS.keys() >= STEP_TYPES
+    started = "workflowExecutionStartedEventAttributes"
+    types = {
+        json.loads(history)["events"][0][started]["workflowType"]["name"]
+        for history in RECORDED.values()
+    }
+    assert types == set(WorkflowType)
 
 
 @pytest.mark.parametrize("name", RECORDED)

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 from temporalio import activity
 
@@ -98,9 +98,16 @@ class FakeEffects:
         )
 
 
-def run_input(definition: dict[str, Any], **more: Any) -> RunInput:
+def run_input(
+    definition: dict[str, Any],
+    *,
+    tenant_id: UUID | None = None,
+    workflow_id: UUID | None = None,
+    **more: Any,
+) -> RunInput:
     """Return the input of a run of a definition."""
-    tenant_id, workflow_id, key = uuid4(), uuid4(), f"manual:{uuid4()}"
+    tenant_id, workflow_id = tenant_id or uuid4(), workflow_id or uuid4()
+    key = f"manual:{uuid4()}"
     given: dict[str, Any] = {"trigger": {"type": "manual", "input": {}}} | more
     return RunInput(
         tenant_id=tenant_id,
