@@ -17,7 +17,7 @@ from broker.ingest.intake import Ingest
 from broker.ingest.triggers import TriggerIndex
 from broker.metrics import BrokerMetrics
 from broker.mqtt.auth import Authenticator
-from broker.mqtt.server import DeviceBroker
+from broker.mqtt.server import MqttServer
 from core import bus
 from core.db.repositories.ingest import telemetry_definitions
 from core.db.repositories.ingest_devices import (
@@ -37,7 +37,7 @@ class Housekeeping:
 
     def __init__(
         self,
-        server: DeviceBroker,
+        server: MqttServer,
         database: IngestDatabase,
         authenticator: Authenticator,
         devices: Devices,
@@ -62,7 +62,7 @@ class Housekeeping:
         """Close silent connections, until cancelled."""
         while True:
             await asyncio.sleep(_SWEEP)
-            self._server.end_overdue()
+            self._server.sweep()
 
     async def run(self) -> None:
         """Refresh every period and whenever something may have been missed, until cancelled."""

@@ -39,6 +39,7 @@ from broker.metrics import BrokerMetrics
 from broker.notifications import Notifier
 from core.db.repositories import ingest as sql
 from core.db.repositories.ingest_rows import RowEncoder
+from core.db.repositories.mqtt_sessions import write_sessions
 
 _log = structlog.get_logger(__name__)
 
@@ -227,6 +228,9 @@ class Flusher:
                 if part.effects is not None:
                     for fault in part.effects.faults:
                         part.target.report_fault(fault)
+            if part.after is not None:
+                for act in part.after:
+                    act()
             outbox = outbox or (part.effects is not None and bool(part.effects.outbox))
             if part.device is not None:
                 part.device.pending -= 1
@@ -260,6 +264,7 @@ async def _write_effects(connection: sql.Connection, effects: list[Effects]) -> 
     events = [row for effect in effects for row in effect.events]
     responses = {row.command_id: row for effect in effects for row in effect.responses}
     outbox = [row for effect in effects for row in effect.outbox]
+    sessions = [effect.sessions for effect in effects if effect.sessions is not None]
     states: dict[Any, sql.TriggerStateRow] = {}
     reported: dict[tuple[UUID, UUID], dict[str, Any]] = {}
     for effect in effects:
@@ -284,6 +289,8 @@ async def _write_effects(connection: sql.Connection, effects: list[Effects]) -> 
         )
     if responses:
         answered = await sql.store_responses(connection, responses.values())
+    if sessions:
+        await write_sessions(connection, sessions)
     if states:
         await sql.save_trigger_states(connection, states.values())
     if outbox:

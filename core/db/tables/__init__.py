@@ -29,6 +29,7 @@ from core.db.tables.identity import (
     UserRole,
     UserSession,
 )
+from core.db.tables.mqtt import MqttMessage, MqttReceived, MqttRetained, MqttSession
 from core.db.tables.telemetry import DeadLetter, LatestTelemetry, MetricList, Telemetry
 from core.db.tables.webhooks import Webhook, WebhookAttempt, WebhookDelivery
 
@@ -46,6 +47,10 @@ __all__ = [
     "DeviceProfile",
     "LatestTelemetry",
     "MetricList",
+    "MqttMessage",
+    "MqttReceived",
+    "MqttRetained",
+    "MqttSession",
     "NotificationChannel",
     "Organization",
     "Permission",
