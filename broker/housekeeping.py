@@ -17,7 +17,7 @@ from broker.ingest.intake import Ingest
 from broker.ingest.triggers import TriggerIndex
 from broker.metrics import BrokerMetrics
 from broker.mqtt.auth import Authenticator
-from broker.mqtt.server import MqttServer
+from broker.mqtt.server import DeviceBroker
 from core import bus
 from core.db.repositories.ingest import telemetry_definitions
 from core.db.repositories.ingest_devices import (
@@ -37,7 +37,7 @@ class Housekeeping:
 
     def __init__(
         self,
-        server: MqttServer,
+        server: DeviceBroker,
         database: IngestDatabase,
         authenticator: Authenticator,
         devices: Devices,
@@ -59,10 +59,11 @@ class Housekeeping:
         self._due = asyncio.Event()
 
     async def sweep(self) -> None:
-        """Close silent connections, until cancelled."""
+        """Close silent connections and move the usual window, until cancelled."""
         while True:
             await asyncio.sleep(_SWEEP)
-            self._server.sweep()
+            self._ingest.window.move(time.time_ns() // 1000)
+            self._server.end_overdue()
 
     async def run(self) -> None:
         """Refresh every period and whenever something may have been missed, until cancelled."""
@@ -96,7 +97,8 @@ class Housekeeping:
         """Make today's and tomorrow's partitions before they are needed."""
         today = int(time.time()) // _DAY
         await self._flusher.prepare_days(today, today + 1)
-        self._ingest.window.set(today, today + 1)
+        self._ingest.window.prepared(today, today + 1)
+        self._ingest.window.move(time.time_ns() // 1000)
 
     async def _check_devices(self) -> None:
         """Do what lost notifications would have caused."""

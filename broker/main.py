@@ -20,9 +20,8 @@ from broker.ingest.intake import Ingest
 from broker.ingest.latest import LatestValues
 from broker.ingest.triggers import TriggerIndex
 from broker.metrics import BrokerMetrics
-from broker.mqtt.auth import Authenticator, Authorizer
-from broker.mqtt.listeners import tcp
-from broker.mqtt.server import MqttServer
+from broker.mqtt.auth import Authenticator
+from broker.mqtt.server import DeviceBroker
 from broker.notifications import Notifier
 from broker.presence import Presence
 from broker.status import status_server
@@ -38,12 +37,8 @@ _DRAIN: Final = 10.0
 """Seconds that a stop waits for the database to take what was received."""
 
 
-async def run(settings: Settings, authorizer: Authorizer | None = None) -> None:
+async def run(settings: Settings) -> None:
     """Run the broker until it is cancelled or told to stop by SIGTERM or SIGINT.
-
-    Args:
-        settings: The installation's.
-        authorizer: Who may do what; the product's rule unless given.
 
     It stops in order: no new connections, no more reading, what was received is committed and
     acknowledged, and then the connections are closed.
@@ -60,16 +55,8 @@ async def run(settings: Settings, authorizer: Authorizer | None = None) -> None:
     presence = Presence(database, devices, queue, notifier)
     authenticator = Authenticator(database)
     flusher = Flusher(queue, database, devices, latest, notifier, metrics)
-    entrance = Entrance(database, devices, triggers)
-    server = MqttServer(
-        settings,
-        database,
-        authorizer or authenticator,
-        entrance,
-        ingest,
-        presence,
-        metrics,
-        [tcp(settings.broker.host, settings.broker.port)],
+    server = DeviceBroker(
+        settings, database, authenticator, devices, triggers, ingest, presence, metrics
     )
     housekeeping = Housekeeping(
         server, database, authenticator, devices, triggers, ingest, flusher, valkey, metrics
@@ -83,7 +70,7 @@ async def run(settings: Settings, authorizer: Authorizer | None = None) -> None:
         intake_key(settings),
         database,
         authenticator,
-        entrance,
+        Entrance(database, devices, triggers),
         ingest,
         presence,
         wrong,
@@ -116,7 +103,7 @@ async def run(settings: Settings, authorizer: Authorizer | None = None) -> None:
                             housekeeping.listen(),
                         )
                     ]
-                    await server.start(group)
+                    await server.start()
                     state = None
                     _log.info("broker ready", port=settings.broker.port)
                     await waiter
@@ -156,7 +143,7 @@ async def _prepare(database: IngestDatabase, housekeeping: Housekeeping) -> None
 
 
 async def _stop(
-    server: MqttServer,
+    server: DeviceBroker,
     queue: IngestQueue,
     latest: LatestValues,
     presence: Presence,

@@ -24,9 +24,6 @@ class BrokerMetrics:
         self.trigger_errors = counter("trigger_errors", "Conditions that could not be evaluated")
         self.refused = counter("connections_refused", "CONNECT packets refused", "code")
         self.closed = counter("connections_closed", "Connections the broker closed", "why")
-        self.messages_dropped = counter(
-            "messages_dropped", "Messages not delivered to a subscriber, or not retained", "why"
-        )
         self.commands_sent = counter("commands_sent", "Commands handed to connections")
         self.bus_errors = counter("bus_errors", "Failures to reach Valkey")
         self.bus_dropped = counter("bus_dropped", "Notifications dropped because too many waited")

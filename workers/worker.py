@@ -27,6 +27,7 @@ from core.temporal.names import TaskQueue
 from workers.heartbeat import beat, heartbeat_file
 from workers.outbox_relay import OutboxRelay
 from workers.registry import capabilities
+from workers.roll_up import RollUp
 
 _log = structlog.get_logger(__name__)
 
@@ -73,7 +74,7 @@ async def run(settings: Settings, queues: Sequence[TaskQueue]) -> None:
     """Work on the queues until SIGTERM or SIGINT; then finish what is under way and return.
 
     Waits for Temporal and PostgreSQL as long as they are down. The process that has the
-    automation queue also relays the outbox.
+    automation queue also relays the outbox and keeps the roll-ups.
     """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -94,6 +95,9 @@ async def run(settings: Settings, queues: Sequence[TaskQueue]) -> None:
                 stack.push_async_callback(database.close)
                 relay = OutboxRelay(database, resources.bus, client)
                 helpers.append(tasks.create_task(relay.run()))
+                owner = Database.connect(settings, "owner")
+                stack.push_async_callback(owner.close)
+                helpers.append(tasks.create_task(RollUp(owner).run()))
             for worker in workers:
                 tasks.create_task(worker.run())
             await stop.wait()

@@ -12,12 +12,20 @@ Aggregation = Literal["none", "1m", "5m", "1h", "1d"]
 
 
 class Aggregate(View):
-    """What one metric did within one bucket; null values do not count."""
+    """What one metric did within one bucket; null values do not count.
+
+    Attributes:
+        p95: 95th percentile.
+        p95_estimated: It is estimated from narrower buckets; the other figures are always exact.
+    """
 
     avg: float
     min: float
     max: float
     count: int
+    last: float
+    p95: float
+    p95_estimated: bool
 
 
 class SensorReading(View):

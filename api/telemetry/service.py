@@ -17,7 +17,7 @@ from api.telemetry.schemas import (
     LatestView,
 )
 from api.work import Work
-from core.db.repositories import telemetry
+from core.db.repositories import telemetry, telemetry_buckets
 from core.db.repositories.telemetry import Message
 from core.errors import FieldError, InvalidInputError
 
@@ -103,7 +103,7 @@ async def _aggregated(
                 ),
             ),
         )
-    buckets = await telemetry.buckets(
+    buckets = await telemetry_buckets.buckets(
         work.session,
         device_id,
         start=start,
@@ -126,6 +126,9 @@ async def _aggregated(
             "min": bucket.min,
             "max": bucket.max,
             "count": bucket.count,
+            "last": bucket.last,
+            "p95": bucket.p95,
+            "p95_estimated": not bucket.p95_exact,
         }
     return readings
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Protocol
 from uuid import UUID
@@ -18,7 +19,6 @@ from core.db.repositories.ingest import (
     TriggerStateRow,
 )
 from core.db.repositories.ingest_rows import RowEncoder
-from core.db.repositories.mqtt_sessions import SessionChanges
 
 if TYPE_CHECKING:
     from broker.metrics import BrokerMetrics
@@ -49,8 +49,8 @@ class AckTarget(Protocol):
 class Effects:
     """What messages do beside adding telemetry rows; rare, so it is made when needed.
 
-    `reported` and `states` hold the newest per device and per trigger; they, `forget` and
-    `sessions` must be written in the order of receipt.
+    `reported` and `states` hold the newest per device and per trigger; they and `forget` must be
+    written in the order of receipt.
     """
 
     dead_letters: list[DeadLetterRow] = field(default_factory=list)
@@ -61,12 +61,11 @@ class Effects:
     states: dict[tuple[UUID, int, UUID], TriggerStateRow] = field(default_factory=dict)
     forget: list[tuple[UUID, int]] = field(default_factory=list)
     faults: list[bytes] = field(default_factory=list)
-    sessions: SessionChanges | None = None
 
     @property
     def ordered(self) -> bool:
         """Whether an earlier batch must be committed before this."""
-        return bool(self.states or self.reported or self.forget or self.sessions)
+        return bool(self.states or self.reported or self.forget)
 
 
 Point = tuple[int, Mapping[str, float | None], RowEncoder]
@@ -82,19 +81,18 @@ class Part:
     Attributes:
         device: None for a part of the broker's own.
         rows: Encoded telemetry rows; `live` has the same points for subscribers.
-        days: Days since 1970 outside the window of prepared partitions.
+        hours: Hours since 1970 of rows outside the usual window: they may lack a partition, or be
+            late for their roll-up.
         acks, released: PUBACK packets and QoS 2 packet ids to answer after the commit.
-        after: What is to be done after the commit, in this order; it must not raise.
         messages: PUBLISH packets in it.
     """
 
     __slots__ = (
         "acks",
-        "after",
         "bytes",
-        "days",
         "device",
         "effects",
+        "hours",
         "live",
         "messages",
         "released",
@@ -109,11 +107,10 @@ class Part:
         self.rows: list[bytes] = []
         self.live: list[Point] = []
         self.unresolved: list[Unresolved] = []
-        self.days: set[int] = set()
+        self.hours: set[int] = set()
         self.effects: Effects | None = None
         self.acks = b""
         self.released: list[int] = []
-        self.after: list[Callable[[], None]] | None = None
         self.messages = 0
         self.bytes = 0
 
@@ -122,19 +119,6 @@ class Part:
         if self.effects is None:
             self.effects = Effects()
         return self.effects
-
-    def sessions(self) -> SessionChanges:
-        """Return the changes of MQTT sessions, made at the first call."""
-        effects = self.effect()
-        if effects.sessions is None:
-            effects.sessions = SessionChanges()
-        return effects.sessions
-
-    def then(self, act: Callable[[], None]) -> None:
-        """Do something after the commit; it must not raise."""
-        if self.after is None:
-            self.after = []
-        self.after.append(act)
 
     @property
     def weight(self) -> int:
@@ -147,14 +131,16 @@ class Batch:
 
     Attributes:
         after: The batch with ordered effects before this one, when this one has some too.
+        opened: When its first part arrived, in seconds since 1970.
         committed: Set once everything in it is in the database.
     """
 
-    __slots__ = ("after", "committed", "ordered", "parts", "weight")
+    __slots__ = ("after", "committed", "opened", "ordered", "parts", "weight")
 
     def __init__(self) -> None:
         self.parts: list[Part] = []
         self.weight = 0
+        self.opened = 0.0
         self.ordered = False
         self.after: Batch | None = None
         self.committed = asyncio.Event()
@@ -209,6 +195,8 @@ class IngestQueue:
     def put(self, part: Part) -> None:
         """Add a part; never waits."""
         batch = self._open
+        if not batch.parts:
+            batch.opened = time.time()
         batch.parts.append(part)
         weight = part.weight or 1
         batch.weight += weight

@@ -18,6 +18,8 @@
 6. One bad row cannot block the others for ever: a batch the database calls wrong is bisected down
    to the row at fault, which becomes a dead letter.
 7. A Valkey outage delays and loses notifications only.
+8. A row that may be late for its roll-up has its hour noted before it is acknowledged, so that the
+   roll-up is made again (core/db/repositories/rollups.py says when that is).
 """
 
 import asyncio
@@ -39,14 +41,16 @@ from broker.metrics import BrokerMetrics
 from broker.notifications import Notifier
 from core.db.repositories import ingest as sql
 from core.db.repositories.ingest_rows import RowEncoder
-from core.db.repositories.mqtt_sessions import write_sessions
+from core.db.repositories.rollups import SLOW_COMMIT
 
 _log = structlog.get_logger(__name__)
 
 _FIRST_PAUSE: Final = 0.05  # seconds before the first repetition; doubled up to
 _LONGEST_PAUSE: Final = 5.0
 _ORPHANED: Final = 3  # repetitions after which it must be something else
+_HOUR: Final = 3_600_000_000  # microseconds
 _UNIX: Final = date(1970, 1, 1)
+_SLOW: Final = SLOW_COMMIT.total_seconds()
 
 # The rows themselves are at fault; repeating them as they are would fail for ever.
 _WRONG: Final = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)
@@ -84,7 +88,7 @@ class Flusher:
             if batch.after is not None:
                 await batch.after.committed.wait()  # invariant 4
             began = time.perf_counter()
-            await self._commit(batch.parts)
+            await self._commit(batch.parts, batch.opened)
             self._metrics.batch_seconds.observe(time.perf_counter() - began)
             batch.committed.set()
             for done in self._queue.settled():
@@ -98,27 +102,36 @@ class Flusher:
                     await sql.ensure_partition(connection, _UNIX + timedelta(days=day))
                 self._days.add(day)
 
-    async def _commit(self, parts: list[Part], *, grave: bool = False) -> None:
-        """Commit parts, however long it takes; a grave is one that replaces a refused part."""
-        pause, merge, orphaned = _FIRST_PAUSE, False, 0
+    async def _commit(self, parts: list[Part], opened: float, *, grave: bool = False) -> None:
+        """Commit parts, however long it takes; a grave is one that replaces a refused part.
+
+        `opened` is when the first of them arrived.
+        """
+        pause, merge, orphaned, written = _FIRST_PAUSE, False, 0, False
+        stale: set[sql.StaleHourRow] = set()
         while True:
             try:
-                await self._resolve(parts)
-                await self._write(parts, merge=merge)
+                if not written:
+                    await self._resolve(parts)
+                    stale = stale_hours(parts, everything=time.time() - opened > _SLOW / 2)
+                    await self._write(parts, stale, merge=merge)
+                    written = True
+                if time.time() - opened > _SLOW:  # invariant 8
+                    await self._note(stale_hours(parts, everything=True) - stale)
             except asyncpg.UniqueViolationError:
                 if merge:
-                    await self._bisect(parts, grave=grave)
+                    await self._bisect(parts, opened, grave=grave)
                     return
                 merge = True  # invariant 3
             except asyncpg.ForeignKeyViolationError as error:
                 # A device was deleted while this ran; the statements leave it out next time.
                 orphaned += 1
                 if orphaned > _ORPHANED:
-                    await self._bisect(parts, grave=grave)
+                    await self._bisect(parts, opened, grave=grave)
                     return
                 pause = await self._pause(pause, error)
             except _WRONG:
-                await self._bisect(parts, grave=grave)
+                await self._bisect(parts, opened, grave=grave)
                 return
             except OUTAGE as error:
                 pause = await self._pause(pause, error)  # invariant 2
@@ -133,17 +146,17 @@ class Flusher:
         await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311  (jitter)
         return min(pause * 2, _LONGEST_PAUSE)
 
-    async def _bisect(self, parts: list[Part], *, grave: bool) -> None:
+    async def _bisect(self, parts: list[Part], opened: float, *, grave: bool) -> None:
         """Invariant 6."""
         if len(parts) > 1:
             middle = len(parts) // 2
-            await self._commit(parts[:middle])
-            await self._commit(parts[middle:])
+            await self._commit(parts[:middle], opened)
+            await self._commit(parts[middle:], opened)
             return
         part = parts[0]
         if halves := _halves(part):
             for half in halves:
-                await self._commit([half])
+                await self._commit([half], opened)
             return
         _log.error(
             "the database refuses a message",
@@ -168,13 +181,13 @@ class Flusher:
                 )
             )
         part.unresolved = []
-        await self._commit([letter], grave=True)
+        await self._commit([letter], opened, grave=True)
 
     async def _resolve(self, parts: list[Part]) -> None:
         """Create what the rows rest on, each in a short transaction of its own."""
         days: set[int] = set()
         for part in parts:
-            days |= part.days - self._days
+            days |= {hour // 24 for hour in part.hours} - self._days
             if part.unresolved and part.device is not None:
                 for at, values in part.unresolved:
                     names = tuple(values)
@@ -194,10 +207,15 @@ class Flusher:
         async with self._database.connection() as connection:
             return RowEncoder(await sql.metric_list(connection, tenant_id, names), names)
 
-    async def _write(self, parts: list[Part], *, merge: bool) -> None:
+    async def _note(self, stale: set[sql.StaleHourRow]) -> None:
+        if stale:
+            async with self._database.connection() as connection:
+                await sql.note_stale(connection, stale)
+
+    async def _write(self, parts: list[Part], stale: set[sql.StaleHourRow], *, merge: bool) -> None:
         rows = [row for part in parts for row in part.rows]
         effects = [part.effects for part in parts if part.effects is not None]
-        if not effects and not merge:
+        if not effects and not merge and not stale:
             if rows:
                 async with self._database.connection() as connection:
                     await sql.copy_telemetry(connection, rows)  # a transaction by itself
@@ -209,6 +227,8 @@ class Flusher:
                 duplicates = 0
                 if rows:
                     await sql.copy_telemetry(connection, rows)
+            if stale:
+                await sql.note_stale(connection, stale)
             answered = await _write_effects(connection, effects) if effects else []
         self._metrics.duplicates.inc(duplicates)
         self._notifier.answered(answered)
@@ -228,9 +248,6 @@ class Flusher:
                 if part.effects is not None:
                     for fault in part.effects.faults:
                         part.target.report_fault(fault)
-            if part.after is not None:
-                for act in part.after:
-                    act()
             outbox = outbox or (part.effects is not None and bool(part.effects.outbox))
             if part.device is not None:
                 part.device.pending -= 1
@@ -253,8 +270,29 @@ def _halves(part: Part) -> tuple[Part, Part] | None:
     first, second = Part(part.device, None), Part(part.device, None)
     middle = max(1, len(part.rows) // 2)
     first.rows, second.rows = part.rows[:middle], part.rows[middle:]
+    first.hours = second.hours = part.hours
+    first.live = second.live = part.live
     second.effects = part.effects
     return first, second
+
+
+def stale_hours(parts: list[Part], *, everything: bool) -> set[sql.StaleHourRow]:
+    """Return the hours whose roll-ups may miss rows of these parts.
+
+    Args:
+        parts: What is committed.
+        everything: It took so long that rows may be late by now which were not when they arrived.
+    """
+    found: set[sql.StaleHourRow] = set()
+    for part in parts:
+        if part.device is None:
+            continue
+        hours = part.hours
+        if everything:
+            hours = hours | {at // _HOUR for at, _, _ in part.live}
+        for hour in hours:
+            found.add(sql.StaleHourRow(part.device.tenant_id, part.device.id, hour))
+    return found
 
 
 async def _write_effects(connection: sql.Connection, effects: list[Effects]) -> list[UUID]:
@@ -264,7 +302,6 @@ async def _write_effects(connection: sql.Connection, effects: list[Effects]) -> 
     events = [row for effect in effects for row in effect.events]
     responses = {row.command_id: row for effect in effects for row in effect.responses}
     outbox = [row for effect in effects for row in effect.outbox]
-    sessions = [effect.sessions for effect in effects if effect.sessions is not None]
     states: dict[Any, sql.TriggerStateRow] = {}
     reported: dict[tuple[UUID, UUID], dict[str, Any]] = {}
     for effect in effects:
@@ -289,8 +326,6 @@ async def _write_effects(connection: sql.Connection, effects: list[Effects]) -> 
         )
     if responses:
         answered = await sql.store_responses(connection, responses.values())
-    if sessions:
-        await write_sessions(connection, sessions)
     if states:
         await sql.save_trigger_states(connection, states.values())
     if outbox:

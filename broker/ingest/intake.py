@@ -7,6 +7,7 @@ can wait (an unknown metric list, a missing partition) is left to the flusher in
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Final
 
 import msgspec
@@ -24,26 +25,37 @@ from broker.ingest.payloads import (
 from broker.ingest.triggers import TriggerIndex
 from broker.metrics import BrokerMetrics
 from core.db.repositories.ingest import DeadLetterRow, EventRow, ResponseRow, instant
+from core.db.repositories.rollups import LATE_AFTER
 from core.topics_acl import Route
 
 MAX_LISTS: Final = 10_000
 """Metric lists of one tenant; a device that invents names would otherwise fill the database."""
 
 _DAY: Final = 86_400_000_000
+_HOUR: Final = 3_600_000_000
+_LATE_AFTER: Final = LATE_AFTER // timedelta(microseconds=1)
 _encode: Final = msgspec.json.Encoder().encode
 
 
-class PartitionWindow:
-    """The days whose partitions are known to be there, as [start, end) in microseconds."""
+class UsualWindow:
+    """The times that need no care, as [start, end) in microseconds.
 
-    __slots__ = ("end", "start")
+    Within it, partitions are known to be there and roll-ups have not come yet; the flusher sees to
+    the hours of rows outside. One comparison a row for both.
+    """
+
+    __slots__ = ("_prepared", "end", "start")
 
     def __init__(self) -> None:
-        self.start = self.end = 0
+        self._prepared = self.start = self.end = 0
 
-    def set(self, first_day: int, last_day: int) -> None:
-        """Days are counted from 1970."""
-        self.start, self.end = first_day * _DAY, (last_day + 1) * _DAY
+    def prepared(self, first_day: int, last_day: int) -> None:
+        """These days, counted from 1970, have their partitions."""
+        self._prepared, self.end = first_day * _DAY, (last_day + 1) * _DAY
+
+    def move(self, now: int) -> None:
+        """Let rows that would be late by now be outside; called about once a second."""
+        self.start = max(self._prepared, now - _LATE_AFTER)
 
 
 class Ingest:
@@ -52,7 +64,7 @@ class Ingest:
     def __init__(self, queue: IngestQueue, triggers: TriggerIndex, metrics: BrokerMetrics) -> None:
         self.queue = queue
         self.triggers = triggers
-        self.window = PartitionWindow()
+        self.window = UsualWindow()
         self._metrics = metrics
 
     def submit(self, part: Part) -> None:
@@ -98,7 +110,7 @@ class Ingest:
             part.rows.append(encoder.with_nulls(device.prefix, at, list(values.values())))
             part.live.append((at, values, encoder))
         if not self.window.start <= at < self.window.end:
-            part.days.add(at // _DAY)
+            part.hours.add(at // _HOUR)
         if device.bindings:
             self.triggers.judge(part, device, at, now, values)
 

@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from core.db.session import Database
-from core.db.tables import DeadLetter, LatestTelemetry, MetricList, Telemetry
+from core.db.tables import DeadLetter, LatestTelemetry, MetricList, StaleHour, Telemetry
 from tests.support.tenants import MadeDevice, make_device, make_profile
 
 START = datetime(2025, 3, 1, 10, 0, tzinfo=UTC)
@@ -37,6 +37,7 @@ async def device(owner: Database, tenant_id: UUID) -> MadeDevice:
                 )
             )
         session.add(Telemetry(device_id=made.id, time=START, metrics_id=other.id, values=[230.0]))
+        session.add(StaleHour(tenant_id=tenant_id, device_id=made.id, hour=START))
         newest: list[tuple[int, list[float | None], datetime]] = [
             (both.id, [19.0, 81.0], START + timedelta(seconds=570)),
             (other.id, [230.0], START),
@@ -120,7 +121,15 @@ async def test_aggregation_sums_up_what_counts(
         "2025-03-01T10:05:00Z",
     ]
     first, second = answer["data"]
-    assert first["aggregates"]["temperature"] == {"avg": 4.5, "min": 0.0, "max": 9.0, "count": 10}
+    assert first["aggregates"]["temperature"] == {
+        "avg": 4.5,
+        "min": 0.0,
+        "max": 9.0,
+        "count": 10,
+        "last": 9.0,
+        "p95": pytest.approx(8.55),
+        "p95_estimated": False,
+    }
     # Message 3 has no pressure.
     pressures = [100.0 - n for n in range(10) if n != 3]
     assert first["aggregates"]["pressure"] == {
@@ -128,6 +137,9 @@ async def test_aggregation_sums_up_what_counts(
         "min": 91.0,
         "max": 100.0,
         "count": 9,
+        "last": 91.0,
+        "p95": pytest.approx(99.6),
+        "p95_estimated": False,
     }
     assert first["metrics"]["voltage"] == 230.0
     assert second["metrics"] == {"temperature": 14.5, "pressure": 85.5}
@@ -139,7 +151,17 @@ async def test_aggregation_sums_up_what_counts(
         {
             "timestamp": "2025-03-01T00:00:00Z",
             "metrics": {"voltage": 230.0},
-            "aggregates": {"voltage": {"avg": 230.0, "min": 230.0, "max": 230.0, "count": 1}},
+            "aggregates": {
+                "voltage": {
+                    "avg": 230.0,
+                    "min": 230.0,
+                    "max": 230.0,
+                    "count": 1,
+                    "last": 230.0,
+                    "p95": 230.0,
+                    "p95_estimated": False,
+                }
+            },
         }
     ]
 

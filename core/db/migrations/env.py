@@ -1,5 +1,7 @@
 """Alembic's entry: one connection as the owner of the tables."""
 
+import re
+
 import sqlalchemy as sa
 from alembic import context
 from sqlmodel import SQLModel
@@ -7,11 +9,12 @@ from sqlmodel import SQLModel
 import core.db.tables  # noqa: F401  (fills SQLModel.metadata for autogenerate)
 
 config = context.config
+_PARTITION = re.compile(r"_p(\d{8}|default)$")
 
 
 def _ours(_object: object, name: str | None, kind: str, _reflected: bool, _compare: object) -> bool:
-    """Leave the partitions of telemetry out of comparisons: they come and go with the days."""
-    return not (kind == "table" and name is not None and name.startswith("telemetry_p"))
+    """Leave partitions out of comparisons: they come and go with the days."""
+    return not (kind == "table" and name is not None and _PARTITION.search(name))
 
 
 def run() -> None:

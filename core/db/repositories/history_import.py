@@ -124,6 +124,14 @@ async def copy_messages(
     )
     await session.execute(
         sa.text(
+            "INSERT INTO rollup_stale (tenant_id, device_id, hour) "
+            "SELECT DISTINCT CAST(:tenant AS uuid), device_id, "
+            "date_bin('1 hour', time, TIMESTAMPTZ '2000-01-01 00:00:00Z') FROM past_messages"
+        ).bindparams(sa.bindparam("tenant", type_=sa.Uuid)),
+        {"tenant": tenant_id},
+    )
+    await session.execute(
+        sa.text(
             """
             INSERT INTO telemetry_latest (device_id, metrics_id, tenant_id, time, values)
             SELECT DISTINCT ON (device_id, metrics_id) device_id, metrics_id, :tenant, time, values

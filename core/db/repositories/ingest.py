@@ -62,6 +62,19 @@ class TriggerStateRow(NamedTuple):
     definition_sha256: bytes
 
 
+async def trigger_states(connection: Connection, device_id: UUID) -> list[TriggerStateRow]:
+    """Return what triggers remember about a device."""
+    rows = await connection.fetch(
+        """
+        SELECT workflow_id, trigger_index, device_id, tenant_id, active, fired, since, last_fired,
+               definition_sha256
+        FROM trigger_states WHERE device_id = $1
+        """,
+        device_id,
+    )
+    return [TriggerStateRow(*row) for row in rows]
+
+
 async def save_trigger_states(connection: Connection, states: Iterable[TriggerStateRow]) -> None:
     """Store the newest state of triggers that changed."""
     await connection.execute(
@@ -118,6 +131,26 @@ async def metric_list(connection: Connection, tenant_id: UUID, names: Sequence[s
 async def ensure_partition(connection: Connection, day: date) -> None:
     """Make sure that a day's measurements have a partition of their own."""
     await connection.execute("SELECT ensure_telemetry_partition($1)", day)
+
+
+class StaleHourRow(NamedTuple):
+    """An hour, counted from 1970, whose roll-ups may miss rows of a device."""
+
+    tenant_id: UUID
+    device_id: UUID
+    hour: int
+
+
+async def note_stale(connection: Connection, rows: Iterable[StaleHourRow]) -> None:
+    """Let hours be rolled up again; in the transaction of their late rows, or after it."""
+    await connection.execute(
+        """
+        INSERT INTO rollup_stale (tenant_id, device_id, hour)
+        SELECT n.tenant_id, n.device_id, to_timestamp(n.hour * 3600.0)
+        FROM unnest($1::uuid[], $2::uuid[], $3::int[]) AS n (tenant_id, device_id, hour)
+        """,
+        *zip(*rows, strict=True),
+    )
 
 
 async def copy_telemetry(connection: Connection, rows: Sequence[bytes]) -> int:

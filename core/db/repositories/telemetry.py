@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -30,18 +30,6 @@ class Message:
 
 
 @dataclass(frozen=True, slots=True)
-class Bucket:
-    """What one metric did in one stretch of time that starts at `time`."""
-
-    time: datetime
-    metric: str
-    avg: float
-    min: float
-    max: float
-    count: int
-
-
-@dataclass(frozen=True, slots=True)
 class Latest:
     """The newest value of one metric."""
 
@@ -62,24 +50,6 @@ _MESSAGES = sa.text(
     LIMIT :limit
     """
 ).bindparams(sa.bindparam("metrics", type_=ARRAY(sa.Text)))
-
-_BUCKETS = sa.text(
-    """
-    SELECT date_bin(:width, t.time, TIMESTAMPTZ '2000-01-01 00:00:00Z') AS bucket,
-           v.metric, avg(v.value), min(v.value), max(v.value), count(v.value)
-    FROM telemetry t
-    JOIN metric_lists m ON m.id = t.metrics_id
-    CROSS JOIN LATERAL unnest(m.names, t.values) AS v (metric, value)
-    WHERE t.device_id = :device_id AND t.time >= :start AND t.time < :until
-      AND (CAST(:metrics AS text[]) IS NULL OR v.metric = ANY(CAST(:metrics AS text[])))
-      AND v.value IS NOT NULL
-    GROUP BY bucket, v.metric
-    ORDER BY bucket, v.metric
-    LIMIT :limit
-    """
-).bindparams(
-    sa.bindparam("metrics", type_=ARRAY(sa.Text)), sa.bindparam("width", type_=sa.Interval)
-)
 
 _LATEST = sa.text(
     """
@@ -130,34 +100,6 @@ async def messages(
         },
     )
     return [Message(*row) for row in rows]
-
-
-async def buckets(
-    session: AsyncSession,
-    device_id: UUID,
-    *,
-    start: datetime,
-    until: datetime,
-    width: timedelta,
-    metrics: Sequence[str] | None,
-    limit: int,
-) -> list[Bucket]:
-    """Return average, least, greatest and count per bucket and metric, oldest first.
-
-    Buckets start at whole multiples of `width` (UTC); values that were null do not count.
-    """
-    rows = await session.execute(
-        _BUCKETS,
-        {
-            "device_id": device_id,
-            "start": start,
-            "until": until,
-            "width": width,
-            "metrics": None if metrics is None else list(metrics),
-            "limit": limit,
-        },
-    )
-    return [Bucket(*row) for row in rows]
 
 
 async def latest(session: AsyncSession, device_id: UUID) -> list[Latest]:

@@ -29,7 +29,14 @@ from core.db.tables.identity import (
     UserRole,
     UserSession,
 )
-from core.db.tables.mqtt import MqttMessage, MqttReceived, MqttRetained, MqttSession
+from core.db.tables.rollups import (
+    DayRollup,
+    FiveMinuteRollup,
+    HourRollup,
+    MinuteRollup,
+    RollupProgress,
+    StaleHour,
+)
 from core.db.tables.telemetry import DeadLetter, LatestTelemetry, MetricList, Telemetry
 from core.db.tables.webhooks import Webhook, WebhookAttempt, WebhookDelivery
 
@@ -38,6 +45,7 @@ __all__ = [
     "AlertInstance",
     "Anomaly",
     "AuditEntry",
+    "DayRollup",
     "DeadLetter",
     "Device",
     "DeviceAttributes",
@@ -45,18 +53,19 @@ __all__ = [
     "DeviceCredential",
     "DeviceEvent",
     "DeviceProfile",
+    "FiveMinuteRollup",
+    "HourRollup",
     "LatestTelemetry",
     "MetricList",
-    "MqttMessage",
-    "MqttReceived",
-    "MqttRetained",
-    "MqttSession",
+    "MinuteRollup",
     "NotificationChannel",
     "Organization",
     "Permission",
     "Prediction",
     "Role",
     "RolePermission",
+    "RollupProgress",
+    "StaleHour",
     "Telemetry",
     "Tenant",
     "TriggerOutbox",

@@ -34,7 +34,10 @@ class Telemetry(Table, table=True):
     """
 
     __tablename__ = "telemetry"
-    __table_args__ = ({"postgresql_partition_by": "RANGE (time)"},)
+    __table_args__ = (
+        sa.Index("ix_telemetry_time", "time", postgresql_using="brin"),
+        {"postgresql_partition_by": "RANGE (time)"},
+    )
 
     # The unique index (device_id, time, metrics_id) is in the migration; the mapper needs a key.
     device_id: UUID = Field(primary_key=True)

@@ -310,6 +310,24 @@ async def test_old_measurements_get_a_partition_of_their_day(
     assert place == f"telemetry_p{day:%Y%m%d}"
 
 
+async def test_the_hour_of_a_late_measurement_is_noted_for_its_roll_up(
+    broker: Settings, device: MadeDevice, connect: Connect, sql: Sql
+) -> None:
+    late = datetime.now(UTC) - timedelta(hours=3)
+    async with connect(broker, device) as client:
+        await send(client, device, {"values": {"a": 1}})
+        await send(client, device, {"ts": late.isoformat(), "values": {"a": 1}})
+        await send(client, device, {"values": {"a": 1}})
+    hours = await sql.fetch(
+        "SELECT hour, tenant_id = (SELECT tenant_id FROM devices WHERE id = $1) AS own "
+        "FROM rollup_stale WHERE device_id = $1",
+        device.id,
+    )
+    assert [tuple(row) for row in hours] == [
+        (late.replace(minute=0, second=0, microsecond=0), True)
+    ]
+
+
 async def test_the_latest_values_are_the_newest_by_time(
     broker: Settings, device: MadeDevice, connect: Connect, sql: Sql
 ) -> None:
