@@ -12,7 +12,7 @@ from api.deps import Page
 _NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 
 
-def _storable(value: dict[str, Any]) -> dict[str, Any]:
+def check_storable(value: dict[str, Any]) -> dict[str, Any]:
     """Check that PostgreSQL can store a document.
 
     Raises:
@@ -41,7 +41,7 @@ def _finite(value: Any) -> bool:
             return True
 
 
-JsonObject = Annotated[dict[str, Any], AfterValidator(_storable)]
+JsonObject = Annotated[dict[str, Any], AfterValidator(check_storable)]
 Text = Annotated[str, StringConstraints(pattern=r"^[^\x00]*$")]
 """Text that PostgreSQL can store."""
 SearchText = Annotated[str, StringConstraints(min_length=1, max_length=255, pattern=r"^[^\x00]*$")]

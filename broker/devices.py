@@ -13,6 +13,7 @@ from core.db.repositories.ingest_devices import DeviceRow
 from core.db.repositories.ingest_rows import RowEncoder, device_prefix
 
 if TYPE_CHECKING:
+    from broker.ingest.profiles import ProfileRules, Profiles, Stream
     from broker.ingest.triggers import Binding
 
 MetricLists = dict[tuple[str, ...], RowEncoder]
@@ -44,6 +45,9 @@ class Device:
         prefix: Start of every COPY row of this device.
         last_time: Newest time given to a message without one, in microseconds: they increase
             strictly, so that two in the same instant are two rows.
+        seen: When its newest measurement was received, in microseconds; 0 for never.
+        rules: What its profile says about measurements.
+        streams: What its messages are measured by, by the metrics they hold; None without rules.
         bindings: The triggers that watch it, with their states.
         context: What expressions see as `device`.
         pending: Parts on their way to the database. While there are some, the trigger states in
@@ -64,7 +68,11 @@ class Device:
         "pending",
         "prefix",
         "profile",
+        "profile_id",
         "remembered",
+        "rules",
+        "seen",
+        "streams",
         "tenant_id",
     )
 
@@ -74,6 +82,9 @@ class Device:
         self.prefix = device_prefix(row.device_id)
         self.lists = lists
         self.last_time = 0
+        self.seen = 0
+        self.rules: ProfileRules | None = None
+        self.streams: dict[tuple[str, ...], Stream] | None = None
         self.pending = 0
         self.bindings: tuple[Binding, ...] = ()
         self.connections: set[Connection] = set()
@@ -83,19 +94,29 @@ class Device:
     def refresh(self, row: DeviceRow) -> None:
         """Take over what people may have changed meanwhile."""
         self.name, self.profile, self.lifecycle = row.name, row.profile, row.lifecycle
+        self.profile_id = row.profile_id
         self.context: dict[str, Any] = {
             "id": str(row.device_id),
             "name": row.name,
             "type": row.profile,
+            "site": row.site,
+            "tags": row.tags,
             "metadata": msgspec.json.decode(row.metadata),
             "location": msgspec.json.decode(row.location) if row.location else None,
         }
+
+    def follow(self, rules: ProfileRules | None) -> None:
+        """Measure by these rules; when they are others, what was remembered is forgotten."""
+        if rules is not self.rules:
+            self.rules = rules
+            self.streams = None if rules is None else {}
 
 
 class Devices:
     """The registry. A device leaves it when nothing refers to it any more."""
 
-    def __init__(self) -> None:
+    def __init__(self, profiles: Profiles) -> None:
+        self._profiles = profiles
         self._devices: dict[UUID, Device] = {}
         self._lists: dict[UUID, MetricLists] = {}
         self._held: Counter[UUID] = Counter()
@@ -118,8 +139,14 @@ class Devices:
             device = self._devices[row.device_id] = Device(row, self.lists(row.tenant_id))
         else:
             device.refresh(row)
+        device.follow(self._profiles.get(device.profile_id))
         self._held[device.id] += 1
         return device
+
+    def follow_profiles(self) -> None:
+        """Measure every device by its profile's present rules."""
+        for device in self:
+            device.follow(self._profiles.get(device.profile_id))
 
     def leave(self, device: Device) -> None:
         """Undo one `enter`."""

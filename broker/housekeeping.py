@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Iterable
 from typing import Final
 from uuid import UUID
 
@@ -14,6 +15,7 @@ from broker.devices import Devices
 from broker.ingest.batching import Part
 from broker.ingest.flusher import Flusher
 from broker.ingest.intake import Ingest
+from broker.ingest.profiles import Profiles
 from broker.ingest.triggers import TriggerIndex
 from broker.metrics import BrokerMetrics
 from broker.mqtt.auth import Authenticator
@@ -21,8 +23,11 @@ from broker.mqtt.server import DeviceBroker
 from core import bus
 from core.db.repositories.ingest import telemetry_definitions
 from core.db.repositories.ingest_devices import (
+    DeviceRow,
+    devices_by_id,
     devices_of_credentials,
     devices_with_pending_commands,
+    profiles_with_rules,
 )
 
 _log = structlog.get_logger(__name__)
@@ -30,6 +35,13 @@ _log = structlog.get_logger(__name__)
 _PERIOD: Final = 30.0  # seconds
 _SWEEP: Final = 1.0  # seconds between looks for silent connections
 _DAY: Final = 86_400
+_CHANNELS: Final = (
+    bus.DEVICE_CHANGED,
+    bus.DEVICE_DISCONNECT,
+    bus.DEVICE_DOWN,
+    bus.PROFILES_CHANGED,
+    bus.TRIGGERS_CHANGED,
+)
 
 
 class Housekeeping:
@@ -41,6 +53,7 @@ class Housekeeping:
         database: IngestDatabase,
         authenticator: Authenticator,
         devices: Devices,
+        profiles: Profiles,
         triggers: TriggerIndex,
         ingest: Ingest,
         flusher: Flusher,
@@ -51,12 +64,15 @@ class Housekeeping:
         self._database = database
         self._authenticator = authenticator
         self._devices = devices
+        self._profiles = profiles
         self._triggers = triggers
         self._ingest = ingest
         self._flusher = flusher
         self._valkey = valkey
         self._metrics = metrics
         self._due = asyncio.Event()
+        self._changed: set[UUID] = set()
+        self._any_changed = asyncio.Event()
 
     async def sweep(self) -> None:
         """Close silent connections and move the usual window, until cancelled."""
@@ -75,11 +91,33 @@ class Housekeeping:
                 pass  # the period is over: that is the other reason to go on
             self._due.clear()
             try:
+                await self.refresh_profiles()
                 await self.refresh_triggers()
                 await self.prepare_partitions()
                 await self._check_devices()
             except OUTAGE as error:
                 _log.warning("refreshing waits for the database", reason=repr(error))
+
+    async def follow_changes(self) -> None:
+        """Look devices up again that people changed, until cancelled."""
+        while True:
+            await self._any_changed.wait()
+            self._any_changed.clear()
+            changed, self._changed = self._changed, set()
+            try:
+                async with self._database.connection() as connection:
+                    rows = await devices_by_id(connection, list(changed))
+            except OUTAGE as error:
+                _log.warning("changed devices wait for the next look", reason=repr(error))
+            else:
+                self._take_over(rows)
+
+    async def refresh_profiles(self) -> None:
+        """Take over what profiles say about measurements."""
+        async with self._database.connection() as connection:
+            rows = await profiles_with_rules(connection)
+        self._profiles.load(rows)
+        self._devices.follow_profiles()
 
     async def refresh_triggers(self) -> None:
         """Take over the published triggers; forget what changed ones remember."""
@@ -113,13 +151,17 @@ class Housekeeping:
         usable = {row.credential_id for row in rows if row.usable}
         # Those that signed in while this was asked are not among the answers.
         self._server.end_credentials(set(credentials) - usable)
-        for row in rows:
-            device = self._devices.get(row.device_id)
-            if device is not None and row.usable:
-                device.refresh(row)
-                self._triggers.bind(device, None)
+        self._take_over(row for row in rows if row.usable)
         for device_id in waiting:
             self._wake(device_id)
+
+    def _take_over(self, rows: Iterable[DeviceRow]) -> None:
+        for row in rows:
+            device = self._devices.get(row.device_id)
+            if device is not None:
+                device.refresh(row)
+                device.follow(self._profiles.get(row.profile_id))
+                self._triggers.bind(device, None)
 
     # --- notifications ---------------------------------------------------------------------
 
@@ -129,9 +171,7 @@ class Housekeeping:
         while True:
             try:
                 async with self._valkey.pubsub() as pubsub:
-                    await pubsub.subscribe(
-                        bus.DEVICE_DOWN, bus.DEVICE_DISCONNECT, bus.TRIGGERS_CHANGED
-                    )
+                    await pubsub.subscribe(*_CHANNELS)
                     pause = 0.1
                     self._missed()
                     while True:
@@ -153,7 +193,7 @@ class Housekeeping:
         self._due.set()
 
     def _told(self, channel: str, payload: str) -> None:
-        if channel == bus.TRIGGERS_CHANGED:
+        if channel in (bus.TRIGGERS_CHANGED, bus.PROFILES_CHANGED):
             self._due.set()
             return
         try:
@@ -163,6 +203,11 @@ class Housekeeping:
             return
         if channel == bus.DEVICE_DOWN:
             self._wake(device_id)
+        elif channel == bus.DEVICE_CHANGED:
+            self._authenticator.forget(device_id)
+            if self._devices.get(device_id) is not None:
+                self._changed.add(device_id)
+                self._any_changed.set()
         else:
             self._authenticator.forget(device_id)
             device = self._devices.get(device_id)

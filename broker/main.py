@@ -18,6 +18,7 @@ from broker.ingest.batching import IngestQueue
 from broker.ingest.flusher import Flusher
 from broker.ingest.intake import Ingest
 from broker.ingest.latest import LatestValues
+from broker.ingest.profiles import Profiles
 from broker.ingest.triggers import TriggerIndex
 from broker.metrics import BrokerMetrics
 from broker.mqtt.auth import Authenticator
@@ -46,7 +47,8 @@ async def run(settings: Settings) -> None:
     metrics = BrokerMetrics()
     valkey = bus.connect(settings)
     database = IngestDatabase(settings)
-    devices = Devices()
+    profiles = Profiles(metrics.derive_errors.inc)
+    devices = Devices(profiles)
     queue = IngestQueue(settings.broker.high_water, settings.broker.low_water, metrics)
     triggers = TriggerIndex(metrics)
     ingest = Ingest(queue, triggers, metrics)
@@ -59,7 +61,16 @@ async def run(settings: Settings) -> None:
         settings, database, authenticator, devices, triggers, ingest, presence, metrics
     )
     housekeeping = Housekeeping(
-        server, database, authenticator, devices, triggers, ingest, flusher, valkey, metrics
+        server,
+        database,
+        authenticator,
+        devices,
+        profiles,
+        triggers,
+        ingest,
+        flusher,
+        valkey,
+        metrics,
     )
     state = "waits for the database"
 
@@ -99,6 +110,7 @@ async def run(settings: Settings) -> None:
                             latest.run(),
                             presence.run(),
                             housekeeping.run(),
+                            housekeeping.follow_changes(),
                             housekeeping.sweep(),
                             housekeeping.listen(),
                         )
@@ -128,6 +140,7 @@ async def _prepare(database: IngestDatabase, housekeeping: Housekeeping) -> None
     pause = 0.1
     while True:
         try:
+            await housekeeping.refresh_profiles()
             await housekeeping.refresh_triggers()
             await housekeeping.prepare_partitions()
             async with database.connection() as connection:

@@ -22,6 +22,10 @@ class BrokerMetrics:
         self.evaluations = counter("trigger_evaluations", "Measurements judged by triggers")
         self.fired = counter("triggers_fired", "Triggers that fired")
         self.trigger_errors = counter("trigger_errors", "Conditions that could not be evaluated")
+        self.doubtful = counter("doubtful_messages", "Messages with a quality score below 100")
+        self.derive_errors = counter(
+            "derive_errors", "Values that could not be converted or derived"
+        )
         self.refused = counter("connections_refused", "CONNECT packets refused", "code")
         self.closed = counter("connections_closed", "Connections the broker closed", "why")
         self.commands_sent = counter("commands_sent", "Commands handed to connections")

@@ -18,6 +18,7 @@ from redis.exceptions import RedisError
 
 from broker.devices import Device
 from broker.ingest.batching import Point
+from broker.ingest.quality import by_name
 from broker.metrics import BrokerMetrics
 from core import bus
 
@@ -27,10 +28,11 @@ _MAX_WAITING: Final = 2_000  # notifications; one of telemetry carries a whole p
 _PAUSE: Final = 1.0  # seconds after a failure
 
 
-class _LivePoint(msgspec.Struct, gc=False):
+class _LivePoint(msgspec.Struct, gc=False, omit_defaults=True):
     device_id: str
     timestamp: datetime
     metrics: Mapping[str, float | None]
+    quality: Mapping[str, int] | None = None
 
 
 _encode: Final = msgspec.json.Encoder().encode
@@ -104,7 +106,13 @@ class Notifier:
                     case (Device() as device, list() as points):
                         name = str(device.id)
                         live.setdefault(device, []).extend(
-                            _LivePoint(name, _instant(at), values) for at, values, _ in points
+                            _LivePoint(
+                                name,
+                                _instant(at),
+                                values,
+                                None if quality is None else by_name(values, quality),
+                            )
+                            for at, values, _, quality in points
                         )
                     case (str() as channel, bytes() as payload):
                         pipeline.publish(channel, payload)

@@ -12,6 +12,12 @@ from core.settings import Settings
 TRIGGERS_CHANGED = "iotlinker:triggers-changed"
 """Payload: tenant id. Brokers reload the telemetry triggers."""
 
+PROFILES_CHANGED = "iotlinker:profiles-changed"
+"""Payload: tenant id. Brokers reload what profiles say about measurements."""
+
+DEVICE_CHANGED = "iotlinker:device-changed"
+"""Payload: device id. Brokers look its name, metadata, site and tags up again."""
+
 OUTBOX = "iotlinker:outbox"
 """Payload: empty. The relay looks for trigger_outbox rows at once instead of at its next poll."""
 
@@ -23,7 +29,10 @@ DEVICE_DISCONNECT = "iotlinker:device-disconnect"
 
 
 def telemetry(device_id: UUID | str) -> str:
-    """Payload: JSON array of `{"device_id", "timestamp", "metrics"}`, published after commit."""
+    """Payload: JSON array of `{"device_id", "timestamp", "metrics", "quality"?}`, after commit.
+
+    `quality` holds the scores that are not 100 and is left out when there are none.
+    """
     return f"iotlinker:telemetry:{device_id}"
 
 

@@ -34,10 +34,21 @@ async def list_devices(
     lifecycle: Annotated[
         Lifecycle | None, Query(description="Without it, all but decommissioned devices.")
     ] = None,
+    site: SearchText | None = None,
+    tag: Annotated[
+        list[SearchText] | None, Query(max_length=50, description="Repeated: all of them.")
+    ] = None,
     search: Annotated[SearchText | None, Query(description="Part of the name.")] = None,
 ) -> DeviceList:
     """List devices by name."""
-    wanted = DeviceFilter(status=status, profile=device_type, lifecycle=lifecycle, search=search)
+    wanted = DeviceFilter(
+        status=status,
+        profile=device_type,
+        lifecycle=lifecycle,
+        site=site,
+        tags=tuple(tag or ()),
+        search=search,
+    )
     return await service.page(work, wanted, page)
 
 

@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 from uuid import UUID
 
-from pydantic import Field, StringConstraints
+from pydantic import AfterValidator, Field, StringConstraints
 
 from api.profiles.schemas import ProfileName
 from api.schemas import Form, JsonObject, Name, Pagination, Text, View
@@ -25,6 +25,17 @@ class GeoLocation(Form):
     address: Annotated[Text, StringConstraints(max_length=500)] | None = None
 
 
+Site = Annotated[Text, StringConstraints(min_length=1, max_length=100, strip_whitespace=True)]
+Tag = Annotated[Text, StringConstraints(min_length=1, max_length=50, strip_whitespace=True)]
+
+
+def _distinct(tags: list[str]) -> list[str]:
+    return list(dict.fromkeys(tags))
+
+
+Tags = Annotated[list[Tag], Field(max_length=50), AfterValidator(_distinct)]
+
+
 class DeviceForm(Form):
     """A new device.
 
@@ -34,15 +45,19 @@ class DeviceForm(Form):
     name: Name
     type: ProfileName = Field(description="Name of a device profile.")
     location: GeoLocation | None = None
+    site: Site | None = None
+    tags: Tags = Field(default_factory=list)
     metadata: JsonObject = Field(default_factory=dict)
     configuration: JsonObject = Field(default_factory=dict)
 
 
 class DeviceChange(Form):
-    """What changes of a device; fields left out stay as they are."""
+    """What changes of a device; fields left out stay; null takes location and site away."""
 
     name: Name | None = None
     location: GeoLocation | None = None
+    site: Site | None = None
+    tags: Tags | None = None
     metadata: JsonObject | None = None
     configuration: JsonObject | None = None
 
@@ -56,6 +71,8 @@ class DeviceView(View):
     status: Status
     lifecycle: Lifecycle
     location: dict[str, Any] | None
+    site: str | None
+    tags: list[str]
     metadata: dict[str, Any]
     configuration: dict[str, Any]
     last_seen: datetime | None

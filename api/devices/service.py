@@ -84,6 +84,8 @@ async def update(work: Work, device_id: UUID, change: DeviceChange) -> DeviceVie
     changes = change.model_dump(exclude_unset=True, exclude_none=True)
     if "location" in change.model_fields_set:
         changes["location"] = None if change.location is None else change.location.model_dump()
+    if "site" in change.model_fields_set:
+        changes["site"] = change.site
     name = changes.get("name", device.name)
     if name != device.name and await devices.names_in_use(work.session, [name]):
         raise ConflictError(f"There is a device {name!r} already.")
@@ -91,6 +93,7 @@ async def update(work: Work, device_id: UUID, change: DeviceChange) -> DeviceVie
         setattr(device, "labels" if field == "metadata" else field, value)
     device.updated_at = datetime.now(UTC)
     work.audit("device.updated", "device", device_id, fields=sorted(changes))
+    work.notify(bus.DEVICE_CHANGED, str(device_id))
     await work.session.flush()
     return DeviceView.of(device, profile)
 
@@ -209,6 +212,8 @@ def columns(form: DeviceForm, profile: DeviceProfile, tenant_id: UUID) -> dict[s
         "profile_id": profile.id,
         "name": form.name,
         "location": None if form.location is None else form.location.model_dump(),
+        "site": form.site,
+        "tags": form.tags,
         "labels": form.metadata,
         "configuration": form.configuration,
     }

@@ -6,6 +6,7 @@ from api.deps import Page
 from api.profiles.schemas import ProfileChange, ProfileForm, ProfileList, ProfileView
 from api.schemas import Pagination
 from api.work import Work
+from core import bus
 from core.db.repositories import devices
 from core.db.tables import DeviceProfile
 from core.errors import ConflictError, NotFoundError
@@ -29,10 +30,16 @@ async def create(work: Work, form: ProfileForm) -> ProfileView:
     """
     if await devices.profiles_by_name(work.session, [form.name]):
         raise ConflictError(f"There is a device profile {form.name!r} already.")
-    profile = DeviceProfile(tenant_id=work.tenant_id, **form.model_dump())
+    profile = DeviceProfile(
+        tenant_id=work.tenant_id,
+        name=form.name,
+        description=form.description,
+        configuration=form.configuration.document(),
+    )
     work.session.add(profile)
     await work.session.flush()
     work.audit("profile.created", "device_profile", profile.id, name=profile.name)
+    work.notify(bus.PROFILES_CHANGED, str(work.tenant_id))
     await work.session.refresh(profile)
     return ProfileView.model_validate(profile)
 
@@ -47,16 +54,21 @@ async def get(work: Work, profile_id: UUID) -> ProfileView:
 
 
 async def update(work: Work, profile_id: UUID, change: ProfileChange) -> ProfileView:
-    """Change a profile.
+    """Change a profile; brokers measure by it at once.
 
     Raises:
         NotFoundError: There is none.
     """
     profile = await _get(work, profile_id)
-    changes = change.model_dump(exclude_none=True)
-    for name, value in changes.items():
-        setattr(profile, name, value)
-    work.audit("profile.updated", "device_profile", profile_id, fields=sorted(changes))
+    changed: list[str] = []
+    if change.configuration is not None:
+        profile.configuration = change.configuration.document()
+        changed.append("configuration")
+        work.notify(bus.PROFILES_CHANGED, str(work.tenant_id))
+    if change.description is not None:
+        profile.description = change.description
+        changed.append("description")
+    work.audit("profile.updated", "device_profile", profile_id, fields=changed)
     await work.session.flush()
     return ProfileView.model_validate(profile)
 

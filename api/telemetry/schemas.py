@@ -95,7 +95,12 @@ class DeadLetterView(View):
 
 
 class DeadLetterList(View):
-    """A page of dead letters."""
+    """A page of dead letters; only the newest thousands of a device are kept.
+
+    Attributes:
+        dropped: How many older ones have been deleted.
+    """
 
     dead_letters: list[DeadLetterView]
+    dropped: int
     pagination: Pagination

@@ -143,11 +143,13 @@ def _reading(message: Message, wanted: frozenset[str] | None) -> dict[str, Any]:
         },
     }
     if message.quality is not None:
-        reading["quality"] = {
+        doubtful = {
             name: score
             for name, score in zip(message.names, message.quality, strict=False)
-            if name in reading["metrics"]
+            if score != 100 and name in reading["metrics"]
         }
+        if doubtful:
+            reading["quality"] = doubtful
     return reading
 
 
@@ -187,7 +189,7 @@ async def dead_letters(work: Work, device_id: UUID, place: Page) -> DeadLetterLi
     Raises:
         NotFoundError: There is no such device.
     """
-    await found(work, device_id)
+    device, _ = await found(work, device_id)
     rows, total = await telemetry.dead_letters(
         work.session, device_id, offset=place.offset, limit=place.limit
     )
@@ -198,5 +200,6 @@ async def dead_letters(work: Work, device_id: UUID, place: Page) -> DeadLetterLi
             )
             for row in rows
         ],
+        dropped=device.dead_letters_dropped,
         pagination=Pagination.of(place, total),
     )

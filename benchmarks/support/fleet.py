@@ -17,6 +17,12 @@ from core.db.tables import (
 )
 from core.settings import Settings
 
+METRICS = ("temperature", *(f"metric{number}" for number in range(1, 20)))
+"""What a message of the load may hold, in this order."""
+
+RULE: dict[str, Any] = {"unit": "degC", "range": [-50, 1200], "max_rate": 200, "interval": 1}
+"""The profile's rule for each of them; the load keeps to it, so every value is judged and good."""
+
 TRIGGER: dict[str, Any] = {
     "type": "telemetry",
     "device_type": "engine",
@@ -52,7 +58,11 @@ async def make_fleet(settings: Settings, count: int, tenant_id: UUID | None = No
                 session.add(tenant)
                 await session.flush()
                 tenant_id = tenant.id
-            profile = DeviceProfile(tenant_id=tenant_id, name="engine")
+            profile = DeviceProfile(
+                tenant_id=tenant_id,
+                name="engine",
+                configuration={"metrics": dict.fromkeys(METRICS, RULE)},
+            )
             automation = Workflow(tenant_id=tenant_id, name="Overheating", current_version=1)
             session.add_all((profile, automation))
             await session.flush()

@@ -14,6 +14,7 @@ from uuid import UUID
 
 import msgspec
 
+from benchmarks.support.fleet import METRICS
 from core import topics
 
 
@@ -76,7 +77,7 @@ def publish(device_id: UUID, packet_id: int, payload: bytes) -> bytes:
 
 
 def _window(plan: Plan, device_id: UUID) -> bytes:
-    names = ["temperature", *(f"metric{i}" for i in range(1, plan.metrics))]
+    names = METRICS[: plan.metrics]
     return b"".join(
         publish(
             device_id,

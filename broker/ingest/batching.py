@@ -12,12 +12,12 @@ from uuid import UUID
 
 from broker.devices import Device
 from core.db.repositories.ingest import (
-    DeadLetterRow,
     EventRow,
     OutboxRow,
     ResponseRow,
     TriggerStateRow,
 )
+from core.db.repositories.ingest_dead_letters import DeadLetterRow
 from core.db.repositories.ingest_rows import RowEncoder
 
 if TYPE_CHECKING:
@@ -68,10 +68,13 @@ class Effects:
         return bool(self.states or self.reported or self.forget)
 
 
-Point = tuple[int, Mapping[str, float | None], RowEncoder]
-"""Time in microseconds, values by name, and the metric list."""
+Scores = list[int] | None
+"""A score from 0 to 100 per value; None when all are 100."""
 
-Unresolved = tuple[int, dict[str, float | None]]
+Point = tuple[int, Mapping[str, float | None], RowEncoder, Scores]
+"""Time in microseconds, values by name, the metric list, and the quality."""
+
+Unresolved = tuple[int, dict[str, float | None], Scores]
 """A point whose metric list is not known yet."""
 
 
@@ -85,12 +88,14 @@ class Part:
             late for their roll-up.
         acks, released: PUBACK packets and QoS 2 packet ids to answer after the commit.
         messages: PUBLISH packets in it.
+        doubtful: Messages in it with a score below 100.
     """
 
     __slots__ = (
         "acks",
         "bytes",
         "device",
+        "doubtful",
         "effects",
         "hours",
         "live",
@@ -112,6 +117,7 @@ class Part:
         self.acks = b""
         self.released: list[int] = []
         self.messages = 0
+        self.doubtful = 0
         self.bytes = 0
 
     def effect(self) -> Effects:

@@ -26,20 +26,21 @@ import asyncio
 import random
 import time
 from datetime import UTC, date, datetime, timedelta
-from typing import Any, Final
+from typing import Final
 from uuid import UUID
 
 import asyncpg
-import msgspec
 import structlog
 
 from broker.database import OUTAGE, IngestDatabase
 from broker.devices import Devices
-from broker.ingest.batching import Batch, Effects, IngestQueue, Part
+from broker.ingest.batching import Batch, IngestQueue, Part
+from broker.ingest.effects import EffectWriter
 from broker.ingest.latest import LatestValues
 from broker.metrics import BrokerMetrics
 from broker.notifications import Notifier
 from core.db.repositories import ingest as sql
+from core.db.repositories.ingest_dead_letters import DeadLetterRow
 from core.db.repositories.ingest_rows import RowEncoder
 from core.db.repositories.rollups import SLOW_COMMIT
 
@@ -78,6 +79,7 @@ class Flusher:
         self._latest = latest
         self._notifier = notifier
         self._metrics = metrics
+        self._effects = EffectWriter(metrics)
         self._days: set[int] = set()
         self.trouble: str | None = None
 
@@ -169,7 +171,7 @@ class Flusher:
         letter = Part(part.device, None)
         if part.device is not None:
             letter.effect().dead_letters.append(
-                sql.DeadLetterRow(
+                DeadLetterRow(
                     part.device.tenant_id,
                     part.device.id,
                     datetime.now(UTC),
@@ -189,16 +191,16 @@ class Flusher:
         for part in parts:
             days |= {hour // 24 for hour in part.hours} - self._days
             if part.unresolved and part.device is not None:
-                for at, values in part.unresolved:
+                for at, values, quality in part.unresolved:
                     names = tuple(values)
                     encoder = part.device.lists.get(names)
                     if encoder is None:
                         encoder = await self._metric_list(part.device.tenant_id, names)
                         part.device.lists[names] = encoder
                     part.rows.append(
-                        encoder.with_nulls(part.device.prefix, at, list(values.values()))
+                        encoder.row(part.device.prefix, at, list(values.values()), quality)
                     )
-                    part.live.append((at, values, encoder))
+                    part.live.append((at, values, encoder, quality))
                 part.unresolved = []
         for day in days:
             await self.prepare_days(day, day)
@@ -229,9 +231,10 @@ class Flusher:
                     await sql.copy_telemetry(connection, rows)
             if stale:
                 await sql.note_stale(connection, stale)
-            answered = await _write_effects(connection, effects) if effects else []
+            written = await self._effects.write(connection, effects)
         self._metrics.duplicates.inc(duplicates)
-        self._notifier.answered(answered)
+        self._notifier.answered(written.answered)
+        written.tell(effects)
 
     def _finish(self, batch: Batch) -> None:
         """Acknowledge and publish what is committed (invariant 1)."""
@@ -289,45 +292,7 @@ def stale_hours(parts: list[Part], *, everything: bool) -> set[sql.StaleHourRow]
             continue
         hours = part.hours
         if everything:
-            hours = hours | {at // _HOUR for at, _, _ in part.live}
+            hours = hours | {at // _HOUR for at, *_ in part.live}
         for hour in hours:
             found.add(sql.StaleHourRow(part.device.tenant_id, part.device.id, hour))
     return found
-
-
-async def _write_effects(connection: sql.Connection, effects: list[Effects]) -> list[UUID]:
-    """Write what a batch does beside adding rows; the newest of a state or twin counts."""
-    forget = [key for effect in effects for key in effect.forget]
-    dead = [row for effect in effects for row in effect.dead_letters]
-    events = [row for effect in effects for row in effect.events]
-    responses = {row.command_id: row for effect in effects for row in effect.responses}
-    outbox = [row for effect in effects for row in effect.outbox]
-    states: dict[Any, sql.TriggerStateRow] = {}
-    reported: dict[tuple[UUID, UUID], dict[str, Any]] = {}
-    for effect in effects:
-        states.update(effect.states)
-        for twin, patch in effect.reported.items():
-            reported.setdefault(twin, {}).update(patch)
-    answered: list[UUID] = []
-    if forget:
-        await sql.forget_trigger_states(connection, forget)
-    if dead:
-        await sql.insert_dead_letters(connection, dead)
-    if events:
-        await sql.insert_events(connection, events)
-    if reported:
-        # In one order, so that two transactions cannot wait for each other.
-        await sql.merge_reported(
-            connection,
-            [
-                sql.ReportedRow(device_id, tenant_id, msgspec.json.encode(patch).decode())
-                for (device_id, tenant_id), patch in sorted(reported.items(), key=lambda r: r[0])
-            ],
-        )
-    if responses:
-        answered = await sql.store_responses(connection, responses.values())
-    if states:
-        await sql.save_trigger_states(connection, states.values())
-    if outbox:
-        await sql.enqueue(connection, outbox)
-    return answered

@@ -7,6 +7,7 @@ can wait (an unknown metric list, a missing partition) is left to the flusher in
 
 from __future__ import annotations
 
+import time
 from datetime import timedelta
 from typing import Final
 
@@ -14,6 +15,7 @@ import msgspec
 
 from broker.devices import Device
 from broker.ingest.batching import IngestQueue, Part
+from broker.ingest.dead_letters import fault
 from broker.ingest.payloads import (
     PayloadError,
     Sample,
@@ -22,9 +24,11 @@ from broker.ingest.payloads import (
     parse_response,
     parse_telemetry,
 )
+from broker.ingest.profiles import MAX_STREAMS, ProfileRules, Stream
 from broker.ingest.triggers import TriggerIndex
 from broker.metrics import BrokerMetrics
-from core.db.repositories.ingest import DeadLetterRow, EventRow, ResponseRow, instant
+from core.db.repositories.ingest import EventRow, ResponseRow, instant
+from core.db.repositories.ingest_dead_letters import DeadLetterRow
 from core.db.repositories.rollups import LATE_AFTER
 from core.topics_acl import Route
 
@@ -70,8 +74,13 @@ class Ingest:
     def submit(self, part: Part) -> None:
         """Hand over what a chunk brought."""
         self._metrics.received.inc(part.messages)
-        if part.device is not None and part.device.bindings:
-            self._metrics.evaluations.inc(len(part.live) * len(part.device.bindings))
+        device = part.device
+        if device is not None and (part.live or part.unresolved):
+            device.seen = time.time_ns() // 1000
+            if device.bindings:
+                self._metrics.evaluations.inc(len(part.live) * len(device.bindings))
+        if part.doubtful:
+            self._metrics.doubtful.inc(part.doubtful)
         self.queue.put(part)
 
     def message(
@@ -102,17 +111,47 @@ class Ingest:
     def sample(
         self, part: Part, device: Device, at: int, now: int, values: dict[str, float | None]
     ) -> None:
-        """Take the measurements of one time."""
-        encoder = device.lists.get(tuple(values))
-        if encoder is None:
-            part.unresolved.append((at, values))
+        """Take the measurements of one time, as they came."""
+        quality = None
+        if device.rules is None:
+            names = tuple(values)
+            encoder = device.lists.get(names)
         else:
-            part.rows.append(encoder.with_nulls(device.prefix, at, list(values.values())))
-            part.live.append((at, values, encoder))
+            stream = self._stream(device, device.rules, tuple(values))
+            values, quality = stream.measure(at, now, values, device.context)
+            encoder = stream.encoder
+        if encoder is None:
+            part.unresolved.append((at, values, quality))
+        else:
+            row = encoder.row(device.prefix, at, list(values.values()), quality)
+            part.rows.append(row)
+            part.live.append((at, values, encoder, quality))
+        if quality is not None:
+            part.doubtful += 1
         if not self.window.start <= at < self.window.end:
             part.hours.add(at // _HOUR)
         if device.bindings:
-            self.triggers.judge(part, device, at, now, values)
+            self.triggers.judge(part, device, at, now, values, quality)
+
+    @staticmethod
+    def _stream(device: Device, rules: ProfileRules, names: tuple[str, ...]) -> Stream:
+        """Return what messages of a device with these metrics are measured by."""
+        streams = device.streams
+        assert streams is not None  # as long as there are rules
+        stream = streams.get(names)
+        if stream is None:
+            if len(streams) >= MAX_STREAMS:
+                del streams[next(iter(streams))]
+            stream = streams[names] = rules.stream(names)
+        if stream.encoder is None:
+            stream.encoder = device.lists.get(stream.names)
+        return stream
+
+    def _stored(self, device: Device, names: tuple[str, ...]) -> tuple[str, ...]:
+        """Return the metrics that are stored of messages with these."""
+        if device.rules is None:
+            return names
+        return self._stream(device, device.rules, names).names
 
     @staticmethod
     def receipt(device: Device, now: int) -> int:
@@ -122,7 +161,8 @@ class Ingest:
 
     def _telemetry(self, part: Part, device: Device, payload: bytes, now: int) -> None:
         telemetry = parse_telemetry(payload, now)
-        unknown = {tuple(s.values) for s in telemetry.samples} - device.lists.keys()
+        lists = {self._stored(device, tuple(s.values)) for s in telemetry.samples}
+        unknown = lists - device.lists.keys()
         if unknown and len(device.lists) + len(unknown) > MAX_LISTS:
             raise PayloadError(
                 "too_many_lists", "", f"the tenant has {MAX_LISTS} combinations of metrics already"
@@ -151,27 +191,16 @@ class Ingest:
         error: PayloadError,
     ) -> None:
         self._metrics.dead_letters.labels(error.code).inc()
+        letter = DeadLetterRow(
+            device.tenant_id,
+            device.id,
+            instant(now),
+            topic.decode(errors="replace"),
+            payload,
+            error.code,
+            error.pointer,
+            error.message,
+        )
         effects = part.effect()
-        name = topic.decode(errors="replace")
-        effects.dead_letters.append(
-            DeadLetterRow(
-                device.tenant_id,
-                device.id,
-                instant(now),
-                name,
-                payload,
-                error.code,
-                error.pointer,
-                error.message,
-            )
-        )
-        effects.faults.append(
-            _encode(
-                {
-                    "topic": name,
-                    "code": error.code,
-                    "pointer": error.pointer,
-                    "message": error.message,
-                }
-            )
-        )
+        effects.dead_letters.append(letter)
+        effects.faults.append(fault(letter))

@@ -35,7 +35,7 @@ class LatestValues:
             known = newest.get(point[2].metrics_id)
             if known is None or point[0] >= known[0]:
                 newest[point[2].metrics_id] = point
-        for metrics_id, (at, values, _) in newest.items():
+        for metrics_id, (at, values, *_) in newest.items():
             key = (device.id, metrics_id)
             seen = self._newest.get(key)
             if seen is None or at >= seen[0]:

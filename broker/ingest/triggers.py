@@ -12,7 +12,7 @@ import msgspec
 import structlog
 
 from broker.devices import Device
-from broker.ingest.batching import Effects, Part
+from broker.ingest.batching import Effects, Part, Scores
 from broker.metrics import BrokerMetrics
 from core.db.repositories.ingest import (
     DefinitionRow,
@@ -152,22 +152,38 @@ class TriggerIndex:
         )
 
     def judge(
-        self, part: Part, device: Device, at: int, now: int, values: Mapping[str, float | None]
+        self,
+        part: Part,
+        device: Device,
+        at: int,
+        now: int,
+        values: Mapping[str, float | None],
+        quality: Scores = None,
     ) -> None:
         """Let a device's triggers judge one sample; what follows becomes effects of the part.
 
-        `at` and `now` are the times of the sample and of its receipt in microseconds.
+        Args:
+            part: Gets the effects.
+            device: The device that measured.
+            at: Time of the sample in microseconds.
+            now: Time of its receipt.
+            values: By metric.
+            quality: Their scores.
         """
         for binding in device.bindings:
             value = values.get(binding.metric)
             if value is None:
                 continue
             trigger = binding.watch.trigger
+            score = 100 if quality is None else quality[[*values].index(binding.metric)]
+            if score < trigger.min_quality:
+                continue
             context = None
             if trigger.needs_context:
                 context = {
                     "value": value,
                     "values": values,
+                    "quality": score,
                     "device": device.context,
                     "trigger": self._event(device, at, binding.metric, values)
                     | {"time": instant(at)},

@@ -107,6 +107,7 @@ class ChunkParser:
     def _scan(self, buffer: bytes, part: Part, ids: list[bytes]) -> tuple[int, Control | Missing]:
         device, ingest, topics = self._device, self._ingest, self._topics
         lists, prefix, rows, live = device.lists, device.prefix, part.rows, part.live
+        streams, context = device.streams, device.context
         window, bindings, judge = ingest.window, device.bindings, ingest.triggers.judge
         start, end_of_window = window.start, window.end
         now = time.time_ns() // 1000
@@ -187,22 +188,38 @@ class ChunkParser:
             else:
                 ingest.message(part, device, route, topic, payload, now)
                 continue
-            encoder = lists.get(tuple(values))
+            quality = None
+            if streams is None:
+                encoder = lists.get(tuple(values))
+                stream = None
+            else:
+                stream = streams.get(tuple(values))
+                encoder = None if stream is None else stream.encoder
             if encoder is None:  # also a flat message with `ts`, which is no metric
                 ingest.message(part, device, route, topic, payload, now)
                 continue
             if ts is None:
                 device.last_time = at
-            if len(values) == 1:
-                (value,) = values.values()
-                rows.append(encoder.one(prefix, at, value))
+            if stream is not None and stream.changes:
+                values, quality = stream.measure(at, now, values, context)
+                rows.append(encoder.row(prefix, at, tuple(values.values()), quality))
             else:
-                rows.append(encoder.many(prefix, at, tuple(values.values())))
-            live.append((at, values, encoder))
+                numbers = tuple(values.values())
+                if stream is not None:
+                    quality = stream.score(at, now, numbers)
+                if quality is not None:
+                    rows.append(encoder.row(prefix, at, numbers, quality))
+                elif len(numbers) == 1:
+                    rows.append(encoder.one(prefix, at, numbers[0]))
+                else:
+                    rows.append(encoder.many(prefix, at, numbers))
+            if quality is not None:
+                part.doubtful += 1
+            live.append((at, values, encoder, quality))
             if not start <= at < end_of_window:
                 part.hours.add(at // 3_600_000_000)
             if bindings:
-                judge(part, device, at, now, values)
+                judge(part, device, at, now, values, quality)
         return position, Missing(0)
 
     def _exactly_once(self, part: Part, header: int, packet_id: bytes) -> bool:

@@ -13,7 +13,7 @@ from core.dsl.findings import Report, nearest, pointer
 from core.dsl.schema import MAX_DEPTH, MAX_STEPS, RunSettings
 
 RUN_VARIABLES: Final = frozenset({"trigger", "device", "steps", "vars", "now"})
-TRIGGER_VARIABLES: Final = frozenset({"trigger", "device", "value", "values"})
+TRIGGER_VARIABLES: Final = frozenset({"trigger", "device", "quality", "value", "values"})
 # Types, as in `type(x) == double`, and namespaces, are identifiers for CEL too.
 _BUILT_IN: Final = frozenset(
     ("bool", "bytes", "double", "duration", "dyn", "int", "list", "map", "null_type", "string")

@@ -87,6 +87,7 @@ class CompiledTrigger:
 
     Attributes:
         metric: Name of the metric it looks at.
+        min_quality: Score below which a measurement is not to be judged at all.
         needs_context: The condition is an expression; `observe` wants a context.
     """
 
@@ -101,11 +102,13 @@ class CompiledTrigger:
         "_release",
         "_threshold",
         "metric",
+        "min_quality",
         "needs_context",
     )
 
     def __init__(self, trigger: TelemetryTrigger) -> None:
         self.metric = trigger.metric
+        self.min_quality = trigger.min_quality
         self._device_type = trigger.device_type
         self._device_id = trigger.device_id
         self._hold = _microseconds(trigger.for_)
@@ -166,7 +169,7 @@ class CompiledTrigger:
             time: When the device measured, in microseconds since 1970.
             now: When the message was received.
             value: The metric's value.
-            context: What an expression sees: `value`, `values`, `device`, `trigger`.
+            context: What an expression sees: `value`, `values`, `quality`, `device`, `trigger`.
 
         Raises:
             ExpressionError: The expression failed; the state is unchanged (invariant 5).

@@ -16,7 +16,7 @@ class Comparison(Node):
 
 
 class ExpressionRule(Node):
-    """A CEL expression over `value`, `values`, `device` and `trigger`."""
+    """A CEL expression over `value`, `values`, `quality`, `device` and `trigger`."""
 
     expr: Expression
 
@@ -36,6 +36,7 @@ class TelemetryTrigger(Node):
         for_: How long the condition must hold, by the time stamps of the measurements.
         hysteresis: How far the value must come back before it can fire again.
         cooldown: Least time between two firings for one device.
+        min_quality: Measurements with a lower quality score are not looked at.
     """
 
     type: Literal["telemetry"]
@@ -49,6 +50,7 @@ class TelemetryTrigger(Node):
     for_: Duration | None = Field(default=None, alias="for")
     hysteresis: float = Field(default=0, ge=0, allow_inf_nan=False)
     cooldown: Duration | None = None
+    min_quality: int = Field(default=0, ge=0, le=100)
 
 
 class ManualTrigger(Node):

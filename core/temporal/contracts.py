@@ -19,7 +19,8 @@ class RunInput(Contract):
         event_key: What started it, unique per automation.
         trigger: What expressions see as `trigger`; has `type`, and for telemetry `device_id`,
             `time`, `metric`, `value`, `values`.
-        device: What expressions see as `device` (id, name, type, metadata), if there is one.
+        device: What expressions see as `device` (id, name, type, site, tags, metadata), if there
+            is one.
     """
 
     tenant_id: UUID

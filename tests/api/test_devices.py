@@ -21,6 +21,7 @@ from core.temporal import names
 from core.temporal.contracts import BulkProvisioningInput, ProvisioningInput
 from tests.api.conftest import Enter, Person
 from tests.support.tenants import make_device, make_profile, make_tenant
+from tests.support.waiting import eventually
 
 
 @pytest.fixture
@@ -332,3 +333,54 @@ async def test_the_name_of_a_device_out_of_service_can_be_used_again(
     assert (await client.delete(f"/api/v1/devices/{new}")).status_code == 204
     both = await client.get("/api/v1/devices", params={"lifecycle": "decommissioned"})
     assert {device["id"] for device in both.json()["devices"]} == {str(old.id), new}
+
+
+async def test_site_and_tags_are_kept_changed_and_filtered_by(
+    client: httpx.AsyncClient, profile: UUID, bus: Redis
+) -> None:
+    async def make(name: str, **more: object) -> str:
+        answer = await client.post("/api/v1/devices", json={"name": name, "type": "sensor", **more})
+        assert answer.status_code == 201, answer.text
+        return str(answer.json()["device"]["id"])
+
+    async def listed(**parameters: str | list[str]) -> list[str]:
+        answer = await client.get("/api/v1/devices", params=httpx.QueryParams(parameters))
+        return [device["name"] for device in answer.json()["devices"]]
+
+    first = await make("a", site=" plant-1 ", tags=["hot", "new", "hot"])
+    await make("b", site="plant-2", tags=["hot"])
+    await make("c")
+    bulk = {"devices": [{"name": "d", "type": "sensor", "site": "plant-1", "tags": ["bulk"]}]}
+    assert (await client.post("/api/v1/devices/bulk", json=bulk)).status_code == 202
+    device = (await client.get(f"/api/v1/devices/{first}")).json()
+    assert (device["site"], device["tags"]) == ("plant-1", ["hot", "new"])
+    assert await listed(site="plant-1") == ["a", "d"]
+    assert await listed(tag="hot") == ["a", "b"]
+    assert await listed(tag=["hot", "new"]) == ["a"]
+    assert await listed(tag="bulk", site="plant-1") == ["d"]
+
+    async with bus.pubsub() as pubsub:
+        await pubsub.subscribe(channels.DEVICE_CHANGED)
+        changed = await client.patch(f"/api/v1/devices/{first}", json={"site": None, "tags": []})
+        assert (changed.json()["site"], changed.json()["tags"]) == (None, [])
+        told: list[str] = []
+
+        async def heard() -> bool:
+            message = await pubsub.get_message(ignore_subscribe_messages=True, timeout=1)
+            if message is not None:
+                told.append(message["data"].decode())
+            return bool(told)
+
+        await eventually(heard)
+    assert told == [first]
+    assert await listed(site="plant-1") == ["d"]
+
+
+@pytest.mark.parametrize(
+    "fault", [{"tags": [""]}, {"tags": ["x"] * 51}, {"tags": "hot"}, {"site": "s" * 101}]
+)
+async def test_bad_sites_and_tags_are_refused(
+    client: httpx.AsyncClient, profile: UUID, fault: dict[str, object]
+) -> None:
+    form = {"name": "a", "type": "sensor", **fault}
+    assert (await client.post("/api/v1/devices", json=form)).status_code == 422

@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from core.db.session import Database
-from core.db.tables import DeadLetter, LatestTelemetry, MetricList, StaleHour, Telemetry
+from core.db.tables import DeadLetter, Device, LatestTelemetry, MetricList, StaleHour, Telemetry
 from tests.support.tenants import MadeDevice, make_device, make_profile
 
 START = datetime(2025, 3, 1, 10, 0, tzinfo=UTC)
@@ -105,6 +105,8 @@ async def test_metrics_are_picked_and_quality_goes_with_them(
     assert picked[3]["metrics"] == {"pressure": None}
     assert picked[5]["quality"] == {"pressure": 40}
     assert "quality" not in picked[4]
+    other = (await client.get(path, params=_span(metrics="temperature"))).json()["data"]
+    assert "quality" not in other[5]
     both = (await client.get(path, params=_span(metrics=["voltage", "pressure"]))).json()["data"]
     assert len(both) == 21
     commas = (await client.get(path, params=_span(metrics="voltage,pressure"))).json()["data"]
@@ -210,8 +212,12 @@ async def test_dead_letters_say_what_was_wrong(
                 message="not JSON",
             )
         )
+        row = await session.get(Device, device.id)
+        assert row is not None
+        row.dead_letters_dropped = 7
     letters = (await client.get(f"/api/v1/devices/{device.id}/dead-letters")).json()
     assert letters["pagination"]["total"] == 1
+    assert letters["dropped"] == 7
     assert letters["dead_letters"][0]["payload"] == "{�"
 
 

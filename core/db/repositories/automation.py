@@ -63,8 +63,8 @@ _PREPARE = sa.text(
         SELECT status FROM workflow_executions WHERE tenant_id = :tenant_id AND id = :id
     ) AS status, (
         SELECT jsonb_build_object(
-            'id', d.id, 'name', d.name, 'type', p.name, 'metadata', d.metadata,
-            'location', d.location)
+            'id', d.id, 'name', d.name, 'type', p.name, 'site', d.site,
+            'tags', d.tags, 'metadata', d.metadata, 'location', d.location)
         FROM devices d JOIN device_profiles p ON p.id = d.profile_id
         WHERE d.tenant_id = :tenant_id AND d.id = :device_id
     ) AS device

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col, select
 
@@ -23,12 +24,16 @@ class DeviceFilter:
         status: online, offline, warning or error.
         profile: Name of the profile.
         lifecycle: One lifecycle; without it everything but decommissioned devices.
+        site: The site.
+        tags: Tags that it has, all of them.
         search: Part of the name, without regard to case.
     """
 
     status: str | None = None
     profile: str | None = None
     lifecycle: str | None = None
+    site: str | None = None
+    tags: tuple[str, ...] = ()
     search: str | None = None
 
 
@@ -84,6 +89,10 @@ async def page(
         filters.append(col(Device.lifecycle) != "decommissioned")
     else:
         filters.append(col(Device.lifecycle) == wanted.lifecycle)
+    if wanted.site is not None:
+        filters.append(col(Device.site) == wanted.site)
+    if wanted.tags:
+        filters.append(sa.type_coerce(col(Device.tags), ARRAY(sa.Text)).contains(list(wanted.tags)))
     if wanted.search:
         filters.append(col(Device.name).ilike(like(wanted.search), escape="\\"))
     joined = col(DeviceProfile.id) == col(Device.profile_id)
@@ -135,7 +144,7 @@ async def insert_many(
 ) -> None:
     """Insert many devices of one tenant, and one credential (device, digest) each."""
     # Through Core: ten thousand tracked objects would cost seconds.
-    columns = ("id", "tenant_id", "profile_id", "name", "location", "configuration")
+    columns = ("id", "tenant_id", "profile_id", "name", "location", "site", "tags", "configuration")
     await session.execute(
         sa.insert(Device),
         [{c: getattr(row, c) for c in columns} | {"labels": row.labels} for row in rows],

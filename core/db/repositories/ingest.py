@@ -171,15 +171,17 @@ async def merge_telemetry(connection: Connection, rows: Sequence[bytes]) -> int:
     await connection.execute(
         """
         CREATE TEMPORARY TABLE telemetry_arrived
-            (device_id uuid, time timestamptz, metrics_id int, values float8[]) ON COMMIT DROP
+            (device_id uuid, time timestamptz, metrics_id int, values float8[], quality smallint[])
+            ON COMMIT DROP
         """
     )
     await _copy(connection, "telemetry_arrived", rows)
     # No conflict target: naming one would need the right to read telemetry.
     done = await connection.execute(
         """
-        INSERT INTO telemetry (device_id, time, metrics_id, values)
-        SELECT device_id, time, metrics_id, values FROM telemetry_arrived ON CONFLICT DO NOTHING
+        INSERT INTO telemetry (device_id, time, metrics_id, values, quality)
+        SELECT device_id, time, metrics_id, values, quality FROM telemetry_arrived
+        ON CONFLICT DO NOTHING
         """
     )
     await connection.execute("DROP TABLE telemetry_arrived")
@@ -219,34 +221,6 @@ async def upsert_latest(connection: Connection, rows: Iterable[LatestRow]) -> No
     )
 
 
-class DeadLetterRow(NamedTuple):
-    """A message that could not be stored as what it claims to be, and why."""
-
-    tenant_id: UUID
-    device_id: UUID
-    received_at: datetime
-    topic: str
-    payload: bytes
-    code: str
-    pointer: str
-    message: str
-
-
-async def insert_dead_letters(connection: Connection, rows: Iterable[DeadLetterRow]) -> None:
-    """Keep refused messages."""
-    await connection.execute(
-        """
-        INSERT INTO telemetry_dead_letters
-            (tenant_id, device_id, received_at, topic, payload, code, pointer, message)
-        SELECT n.* FROM unnest($1::uuid[], $2::uuid[], $3::timestamptz[], $4::text[], $5::bytea[],
-                               $6::text[], $7::text[], $8::text[])
-            AS n (tenant_id, device_id, received_at, topic, payload, code, pointer, message)
-        WHERE EXISTS (SELECT FROM devices d WHERE d.id = n.device_id)
-        """,
-        *zip(*rows, strict=True),
-    )
-
-
 class EventRow(NamedTuple):
     """A named event; `data` is JSON."""
 
@@ -283,30 +257,52 @@ class ReportedRow(NamedTuple):
     patch: str
 
 
-async def merge_reported(connection: Connection, rows: Iterable[ReportedRow]) -> None:
-    """Merge patches into the twins' reported state; one row a device."""
-    await connection.execute(
-        """
+# What a twin has become: members of the patch that are null are gone. `excluded` has lost them, so
+# the patch is looked up again.
+_MERGED = """
+    (a.reported || excluded.reported) - (
+        SELECT coalesce(array_agg(e.key), '{}')
+        FROM unnest($1::uuid[], $3::text[]) AS m (device_id, patch),
+             jsonb_each(m.patch::jsonb) AS e
+        WHERE m.device_id = a.device_id AND e.value = 'null'
+    )
+"""
+
+
+async def merge_reported(
+    connection: Connection, rows: Sequence[ReportedRow], limit: int
+) -> set[UUID]:
+    """Merge patches into the twins' reported state; one row a device.
+
+    Args:
+        connection: In a transaction.
+        rows: Patches.
+        limit: Bytes of JSON that a reported state may have; one that has more may shrink.
+
+    Returns:
+        The devices whose patches were left out: their state would be too large, or they are gone.
+    """
+    merged = await connection.fetch(
+        f"""
         INSERT INTO device_attributes AS a
             (device_id, tenant_id, reported, reported_version, reported_at)
         SELECT n.device_id, n.tenant_id, n.patch::jsonb - g.names, 1, now()
         FROM unnest($1::uuid[], $2::uuid[], $3::text[]) AS n (device_id, tenant_id, patch)
         CROSS JOIN LATERAL (
-            SELECT coalesce(array_agg(key), '{}') AS names FROM jsonb_each(n.patch::jsonb)
+            SELECT coalesce(array_agg(key), '{{}}') AS names FROM jsonb_each(n.patch::jsonb)
             WHERE value = 'null'
         ) AS g
         WHERE EXISTS (SELECT FROM devices d WHERE d.id = n.device_id)
+          AND octet_length((n.patch::jsonb - g.names)::text) <= $4
         ON CONFLICT (device_id) DO UPDATE
-        SET reported = (a.reported || excluded.reported) - (
-                SELECT coalesce(array_agg(e.key), '{}')
-                FROM unnest($1::uuid[], $3::text[]) AS m (device_id, patch),
-                     jsonb_each(m.patch::jsonb) AS e
-                WHERE m.device_id = a.device_id AND e.value = 'null'
-            ),
-            reported_version = a.reported_version + 1, reported_at = now()
-        """,
+        SET reported = {_MERGED}, reported_version = a.reported_version + 1, reported_at = now()
+        WHERE octet_length(({_MERGED})::text) <= greatest($4, octet_length(a.reported::text) - 1)
+        RETURNING device_id
+        """,  # noqa: S608  (constants)
         *zip(*rows, strict=True),
+        limit,
     )
+    return {row.device_id for row in rows} - {row["device_id"] for row in merged}
 
 
 class OutboxRow(NamedTuple):

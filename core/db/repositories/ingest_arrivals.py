@@ -19,7 +19,7 @@ async def devices_of_tenant(
         """
         SELECT d.id, d.id, d.tenant_id, d.name, p.name, d.lifecycle,
                d.lifecycle NOT IN ('decommissioned', 'expired') AND t.active,
-               d.metadata::text, d.location::text
+               d.metadata::text, d.location::text, d.profile_id, d.site, d.tags
         FROM devices d
         JOIN device_profiles p ON p.id = d.profile_id
         JOIN tenants t ON t.id = d.tenant_id

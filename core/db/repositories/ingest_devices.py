@@ -31,6 +31,9 @@ class DeviceRow(NamedTuple):
     usable: bool
     metadata: str
     location: str | None
+    profile_id: UUID
+    site: str | None
+    tags: list[str]
     expires_at: datetime | None = None
 
 
@@ -38,7 +41,7 @@ _DEVICE: Final = """
     SELECT c.id, d.id, d.tenant_id, d.name, p.name, d.lifecycle,
            c.revoked_at IS NULL AND (c.expires_at IS NULL OR c.expires_at > now())
            AND d.lifecycle NOT IN ('decommissioned', 'expired') AND t.active,
-           d.metadata::text, d.location::text, c.expires_at
+           d.metadata::text, d.location::text, d.profile_id, d.site, d.tags, c.expires_at
     FROM device_credentials c
     JOIN devices d ON d.id = c.device_id
     JOIN device_profiles p ON p.id = d.profile_id
@@ -68,6 +71,33 @@ async def devices_of_credentials(
     """Return the present state of devices by the credentials they signed in with."""
     rows = await connection.fetch(f"{_DEVICE} WHERE c.id = ANY($1::uuid[])", credentials)
     return [DeviceRow(*row) for row in rows]
+
+
+async def devices_by_id(connection: Connection, devices: Sequence[UUID]) -> list[DeviceRow]:
+    """Return the present state of devices, once for each of their credentials."""
+    rows = await connection.fetch(f"{_DEVICE} WHERE d.id = ANY($1::uuid[])", devices)
+    return [DeviceRow(*row) for row in rows]
+
+
+class ProfileRow(NamedTuple):
+    """What a device profile says about measurements; `rules` is JSON."""
+
+    profile_id: UUID
+    rules: str
+
+
+async def profiles_with_rules(connection: Connection) -> list[ProfileRow]:
+    """Return the profiles of all tenants that name metrics."""
+    rows = await connection.fetch(
+        """
+        SELECT p.id, jsonb_strip_nulls(jsonb_build_object(
+                   'metrics', p.configuration->'metrics', 'derived', p.configuration->'derived'
+               ))::text
+        FROM device_profiles p JOIN tenants t ON t.id = p.tenant_id
+        WHERE t.active AND p.configuration ?| '{metrics,derived}'
+        """
+    )
+    return [ProfileRow(*row) for row in rows]
 
 
 class CommandRow(NamedTuple):

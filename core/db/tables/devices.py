@@ -1,7 +1,7 @@
 """The fleet: profiles, devices, credentials, twins, commands, events."""
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlmodel import Field
 
 from core.db.columns import (
@@ -20,8 +20,8 @@ from core.db.columns import (
 class DeviceProfile(Table, table=True):
     """What devices of one type have in common (`type` in the API).
 
-    `configuration` holds `desired` (the twin's first desired state), `metrics` (name → unit,
-    range) and `prediction` (`cycle_hours`: duration of one measurement cycle in hours).
+    `configuration` holds `desired` (the twin's first desired state), `metrics` and `derived`
+    (`core.profiles.configuration`), and `prediction` (`mlops.inference.profile`).
     """
 
     __tablename__ = "device_profiles"
@@ -42,6 +42,8 @@ class Device(Table, table=True):
         status: online, offline, warning or error.
         lifecycle: registered, pending (waits for its first connection), active, expired (never
             connected in time), or decommissioned.
+        site: Where it belongs, for rules and filters.
+        dead_letters_dropped: How many of its dead letters have been deleted to bound their number.
     """
 
     __tablename__ = "devices"
@@ -62,6 +64,8 @@ class Device(Table, table=True):
         sa.Index("ix_devices_tenant_name", "tenant_id", "name"),
         sa.Index("ix_devices_metadata", "metadata", postgresql_using="gin"),
         sa.Index("ix_devices_tenant_status", "tenant_id", "status"),
+        sa.Index("ix_devices_tenant_site", "tenant_id", "site"),
+        sa.Index("ix_devices_tags", "tags", postgresql_using="gin"),
     )
 
     id: UUID = uuid_key()
@@ -81,10 +85,19 @@ class Device(Table, table=True):
             server_default=sa.text("'{}'"),
         ),
     )
+    site: str | None = Field(default=None, max_length=100)
+    tags: list[str] = Field(
+        default_factory=list,
+        sa_type=ARRAY(sa.Text),
+        sa_column_kwargs={"nullable": False, "server_default": "{}"},
+    )
     configuration: Document = document()
     last_seen: Instant = moment()
     connected_at: Instant = moment()
     activated_at: Instant = moment()
+    dead_letters_dropped: int = Field(
+        default=0, sa_type=sa.BigInteger, sa_column_kwargs={"server_default": "0"}
+    )
     created_at: Instant = moment(now=True)
     updated_at: Instant = moment(now=True)
 

@@ -15,7 +15,7 @@ DAY = 24 * HOUR
 
 def _part(*times: int) -> Part:
     part = Part(cast(Any, SimpleNamespace(id=uuid4(), tenant_id=uuid4())), None)
-    part.live = [(at, {}, cast(Any, None)) for at in times]
+    part.live = [(at, {}, cast(Any, None), None) for at in times]
     return part
 
 

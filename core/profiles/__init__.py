@@ -1,0 +1,1 @@
+"""What a device profile says about the metrics of its devices. Pure, no I/O."""

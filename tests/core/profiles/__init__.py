@@ -1,0 +1,1 @@
+"""Tests of what profiles say about metrics."""
