@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from typing import Final
+from uuid import UUID
 
 from broker.database import IngestDatabase
 from broker.devices import Device, Devices
 from broker.ingest.triggers import TriggerIndex
+from broker.lookups import Lookups
 from core.db.repositories.ingest import TriggerStateRow
 from core.db.repositories.ingest_arrivals import trigger_states_of
 from core.db.repositories.ingest_devices import DeviceRow
@@ -28,6 +30,7 @@ class Entrance:
         self._devices = devices
         self._triggers = triggers
         self._loads = asyncio.Semaphore(_LOADS)
+        self._lookups = Lookups(self._ask)
 
     async def enter(self, rows: Sequence[DeviceRow]) -> list[Device]:
         """Return the live objects of devices, to be given back to `leave`.
@@ -38,11 +41,12 @@ class Entrance:
         entered = [self._devices.enter(row) for row in rows]
         try:
             fresh = [device for device in entered if not _remembered(device)]
-            states: dict[object, list[TriggerStateRow]] = {}
+            states: dict[UUID, list[TriggerStateRow]] = {}
             if any(self._triggers.watches(device.tenant_id) for device in fresh):
-                async with self._loads, self._database.connection() as connection:
-                    for state in await trigger_states_of(connection, [d.id for d in fresh]):
-                        states.setdefault(state.device_id, []).append(state)
+                if len(fresh) == 1:  # one of a crowd of connections, which share a query
+                    states[fresh[0].id] = await self._lookups.get(fresh[0].id) or []
+                else:
+                    states = await self._ask([device.id for device in fresh])
             for device in entered:
                 # Another may have been quicker while this was asked.
                 known = _remembered(device)
@@ -52,6 +56,13 @@ class Entrance:
             self.leave(entered)
             raise
         return entered
+
+    async def _ask(self, devices: list[UUID]) -> dict[UUID, list[TriggerStateRow]]:
+        states: dict[UUID, list[TriggerStateRow]] = {}
+        async with self._loads, self._database.connection() as connection:
+            for state in await trigger_states_of(connection, devices):
+                states.setdefault(state.device_id, []).append(state)
+        return states
 
     def leave(self, devices: Sequence[Device]) -> None:
         """Let go of devices that were entered."""

@@ -19,7 +19,7 @@ from broker.ingest.profiles import Profiles
 from broker.ingest.triggers import TriggerIndex
 from broker.metrics import BrokerMetrics
 from broker.mqtt.auth import Authenticator
-from broker.mqtt.server import DeviceBroker
+from broker.mqtt.server import MqttServer
 from core import bus
 from core.db.repositories.ingest import telemetry_definitions
 from core.db.repositories.ingest_devices import (
@@ -49,7 +49,7 @@ class Housekeeping:
 
     def __init__(
         self,
-        server: DeviceBroker,
+        server: MqttServer,
         database: IngestDatabase,
         authenticator: Authenticator,
         devices: Devices,
@@ -78,8 +78,8 @@ class Housekeeping:
         """Close silent connections and move the usual window, until cancelled."""
         while True:
             await asyncio.sleep(_SWEEP)
+            self._server.sweep()
             self._ingest.window.move(time.time_ns() // 1000)
-            self._server.end_overdue()
 
     async def run(self) -> None:
         """Refresh every period and whenever something may have been missed, until cancelled."""

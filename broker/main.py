@@ -21,8 +21,9 @@ from broker.ingest.latest import LatestValues
 from broker.ingest.profiles import Profiles
 from broker.ingest.triggers import TriggerIndex
 from broker.metrics import BrokerMetrics
-from broker.mqtt.auth import Authenticator
-from broker.mqtt.server import DeviceBroker
+from broker.mqtt.auth import Authenticator, Authorizer
+from broker.mqtt.listeners import tcp
+from broker.mqtt.server import MqttServer
 from broker.notifications import Notifier
 from broker.presence import Presence
 from broker.status import status_server
@@ -38,8 +39,12 @@ _DRAIN: Final = 10.0
 """Seconds that a stop waits for the database to take what was received."""
 
 
-async def run(settings: Settings) -> None:
+async def run(settings: Settings, authorizer: Authorizer | None = None) -> None:
     """Run the broker until it is cancelled or told to stop by SIGTERM or SIGINT.
+
+    Args:
+        settings: The installation's.
+        authorizer: Who may do what; the product's rule unless given.
 
     It stops in order: no new connections, no more reading, what was received is committed and
     acknowledged, and then the connections are closed.
@@ -57,8 +62,16 @@ async def run(settings: Settings) -> None:
     presence = Presence(database, devices, queue, notifier)
     authenticator = Authenticator(database)
     flusher = Flusher(queue, database, devices, latest, notifier, metrics)
-    server = DeviceBroker(
-        settings, database, authenticator, devices, triggers, ingest, presence, metrics
+    entrance = Entrance(database, devices, triggers)
+    server = MqttServer(
+        settings,
+        database,
+        authorizer or authenticator,
+        entrance,
+        ingest,
+        presence,
+        metrics,
+        [tcp(settings.broker.host, settings.broker.port)],
     )
     housekeeping = Housekeeping(
         server,
@@ -81,7 +94,7 @@ async def run(settings: Settings) -> None:
         intake_key(settings),
         database,
         authenticator,
-        Entrance(database, devices, triggers),
+        entrance,
         ingest,
         presence,
         wrong,
@@ -115,7 +128,7 @@ async def run(settings: Settings) -> None:
                             housekeeping.listen(),
                         )
                     ]
-                    await server.start()
+                    await server.start(group)
                     state = None
                     _log.info("broker ready", port=settings.broker.port)
                     await waiter
@@ -156,7 +169,7 @@ async def _prepare(database: IngestDatabase, housekeeping: Housekeeping) -> None
 
 
 async def _stop(
-    server: DeviceBroker,
+    server: MqttServer,
     queue: IngestQueue,
     latest: LatestValues,
     presence: Presence,

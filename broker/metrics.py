@@ -28,6 +28,9 @@ class BrokerMetrics:
         )
         self.refused = counter("connections_refused", "CONNECT packets refused", "code")
         self.closed = counter("connections_closed", "Connections the broker closed", "why")
+        self.messages_dropped = counter(
+            "messages_dropped", "Messages not delivered to a subscriber, or not retained", "why"
+        )
         self.commands_sent = counter("commands_sent", "Commands handed to connections")
         self.bus_errors = counter("bus_errors", "Failures to reach Valkey")
         self.bus_dropped = counter("bus_dropped", "Notifications dropped because too many waited")

@@ -1,72 +1,107 @@
-"""Which topics a device may use: its own, and only those that mean something.
+"""Which topics a client may use, and what they mean.
 
-A device is named in its topics by its id or by `me`.
+Denied is what nobody grants. `Rights` is what the server asks; `Topics` is the product's answer: a
+device has its own topics, and only those that mean something. A device is named in its topics by
+its id or by `me`.
 """
 
 from enum import Enum
-from typing import Final
+from typing import Final, Protocol
 from uuid import UUID
 
+from core.topic_filters import MAX_TOPIC, valid_filter
 from core.topics import PREFIX
-
-MAX_TOPIC: Final = 512
-"""Bytes of the longest topic or filter; all of ours are shorter."""
 
 
 class Route(Enum):
-    """What a device may publish."""
+    """What a PUBLISH is. All but the last go into ingest; `TOPIC` goes to its subscribers only."""
 
     TELEMETRY = "telemetry"
     ATTRIBUTES = "attributes"
     EVENTS = "events"
     RESPONSE = "response"
+    TOPIC = "topic"
+
+
+class Grant(Enum):
+    """What a subscription is.
+
+    `OWN` is a topic of the device API: what comes there is made for this device alone, from the
+    database. `SHARED` is delivered from whoever publishes there.
+    """
+
+    DENIED = "denied"
+    OWN = "own"
+    SHARED = "shared"
+
+
+class Rights(Protocol):
+    """What one client may do."""
+
+    def route(self, topic: bytes) -> Route | None:
+        """Return what a PUBLISH to this topic is; None when the client may not publish there."""
+        ...
+
+    def grant(self, topic_filter: str) -> Grant:
+        """Judge a well-formed filter."""
+        ...
+
+    def names(self, rest: str) -> tuple[str, ...]:
+        """Return the spellings of a topic of the device API, by its part after the device."""
+        ...
+
+
+_EXACT: Final = {
+    route.value.encode(): route for route in (Route.TELEMETRY, Route.ATTRIBUTES, Route.EVENTS)
+}
+"""Topics after the device → what they are."""
+_ONE_NAME: Final = ((b"commands/", b"/response", Route.RESPONSE),)
+"""The same with a level of the device's choice between two parts."""
+_ME: Final = f"{PREFIX}me/"
+_ME_BYTES: Final = _ME.encode()
+_DOWN: Final = (("errors",), ("attributes", "desired"))
 
 
 class Topics:
-    """The topics of one device."""
+    """The topics of one device; the product's `Rights`."""
 
-    __slots__ = ("_prefixes", "_routes")
+    __slots__ = ("_own",)
 
     def __init__(self, device_id: UUID) -> None:
-        self._prefixes = (f"{PREFIX}{device_id}/", f"{PREFIX}me/")
-        self._routes = {
-            (prefix + route.value).encode(): route
-            for prefix in self._prefixes
-            for route in (Route.TELEMETRY, Route.ATTRIBUTES, Route.EVENTS)
-        }
+        self._own = f"{PREFIX}{device_id}/"
 
     def route(self, topic: bytes) -> Route | None:
-        """Return what a PUBLISH to this topic is; None when the device may not publish there."""
-        known = self._routes.get(topic)
+        """See `Rights`."""
+        if topic.startswith(_ME_BYTES):
+            rest = topic[len(_ME_BYTES) :]
+        elif topic.startswith(own := self._own.encode()):
+            rest = topic[len(own) :]
+        else:
+            return None
+        known = _EXACT.get(rest)
         if known is not None:
             return known
-        for prefix in self._prefixes:
-            head = f"{prefix}commands/".encode()
-            if topic.startswith(head) and topic.endswith(b"/response"):
-                name = topic[len(head) : -len(b"/response")]
-                return Route.RESPONSE if name and not set(name) & set(b"/+#\0") else None
+        for head, tail, route in _ONE_NAME:
+            if rest.startswith(head) and rest.endswith(tail) and len(topic) <= MAX_TOPIC:
+                name = rest[len(head) : -len(tail)]
+                return route if name and not set(name) & set(b"/+#\0") else None
         return None
 
-    def may_subscribe(self, topic_filter: str) -> bool:
-        """Tell whether a filter is valid, is the device's own, and can ever match something."""
-        if len(topic_filter.encode()) > MAX_TOPIC or "\0" in topic_filter:
-            return False
-        prefix = next((p for p in self._prefixes if topic_filter.startswith(p)), None)
+    def grant(self, topic_filter: str) -> Grant:
+        """See `Rights`: a filter must be the device's own and able to match something."""
+        if not valid_filter(topic_filter):
+            return Grant.DENIED
+        prefix = next((p for p in (self._own, _ME) if topic_filter.startswith(p)), None)
         if prefix is None:
-            return False
+            return Grant.DENIED
         levels = topic_filter.removeprefix(prefix).split("/")
-        for position, level in enumerate(levels):
-            if (level != "#" and "#" in level) or (level != "+" and "+" in level):
-                return False
-            if level == "#" and position != len(levels) - 1:
-                return False
         name = levels[1] if len(levels) > 1 and levels[1] not in ("", "+", "#") else "any"
-        down = (("errors",), ("attributes", "desired"), ("commands", name))
-        return any(_matches(levels, topic) for topic in down)
+        possible = any(_matches(levels, topic) for topic in (*_DOWN, ("commands", name)))
+        return Grant.OWN if possible else Grant.DENIED
 
     def names(self, rest: str) -> tuple[str, ...]:
-        """Return both spellings of a topic, by its part after the device."""
-        return tuple(prefix + rest for prefix in self._prefixes)
+        """See `Rights`."""
+        return self._own + rest, _ME + rest
 
 
 def _matches(levels: list[str], topic: tuple[str, ...]) -> bool:
@@ -76,8 +111,3 @@ def _matches(levels: list[str], topic: tuple[str, ...]) -> bool:
         if position >= len(topic) or level not in ("+", topic[position]):
             return False
     return len(levels) == len(topic)
-
-
-def matches(topic_filter: str, topic: str) -> bool:
-    """Tell whether a filter matches a topic (MQTT 3.1.1, 4.7)."""
-    return _matches(topic_filter.split("/"), tuple(topic.split("/")))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Protocol
 from uuid import UUID
@@ -19,6 +19,7 @@ from core.db.repositories.ingest import (
 )
 from core.db.repositories.ingest_dead_letters import DeadLetterRow
 from core.db.repositories.ingest_rows import RowEncoder
+from core.db.repositories.mqtt_sessions import SessionChanges
 
 if TYPE_CHECKING:
     from broker.metrics import BrokerMetrics
@@ -49,8 +50,8 @@ class AckTarget(Protocol):
 class Effects:
     """What messages do beside adding telemetry rows; rare, so it is made when needed.
 
-    `reported` and `states` hold the newest per device and per trigger; they and `forget` must be
-    written in the order of receipt.
+    `reported` and `states` hold the newest per device and per trigger; they, `forget` and
+    `sessions` must be written in the order of receipt.
     """
 
     dead_letters: list[DeadLetterRow] = field(default_factory=list)
@@ -61,11 +62,12 @@ class Effects:
     states: dict[tuple[UUID, int, UUID], TriggerStateRow] = field(default_factory=dict)
     forget: list[tuple[UUID, int]] = field(default_factory=list)
     faults: list[bytes] = field(default_factory=list)
+    sessions: SessionChanges | None = None
 
     @property
     def ordered(self) -> bool:
         """Whether an earlier batch must be committed before this."""
-        return bool(self.states or self.reported or self.forget)
+        return bool(self.states or self.reported or self.forget or self.sessions)
 
 
 Scores = list[int] | None
@@ -87,12 +89,14 @@ class Part:
         hours: Hours since 1970 of rows outside the usual window: they may lack a partition, or be
             late for their roll-up.
         acks, released: PUBACK packets and QoS 2 packet ids to answer after the commit.
+        after: What is to be done after the commit, in this order; it must not raise.
         messages: PUBLISH packets in it.
         doubtful: Messages in it with a score below 100.
     """
 
     __slots__ = (
         "acks",
+        "after",
         "bytes",
         "device",
         "doubtful",
@@ -116,6 +120,7 @@ class Part:
         self.effects: Effects | None = None
         self.acks = b""
         self.released: list[int] = []
+        self.after: list[Callable[[], None]] | None = None
         self.messages = 0
         self.doubtful = 0
         self.bytes = 0
@@ -125,6 +130,19 @@ class Part:
         if self.effects is None:
             self.effects = Effects()
         return self.effects
+
+    def sessions(self) -> SessionChanges:
+        """Return the changes of MQTT sessions, made at the first call."""
+        effects = self.effect()
+        if effects.sessions is None:
+            effects.sessions = SessionChanges()
+        return effects.sessions
+
+    def then(self, act: Callable[[], None]) -> None:
+        """Do something after the commit; it must not raise."""
+        if self.after is None:
+            self.after = []
+        self.after.append(act)
 
     @property
     def weight(self) -> int:

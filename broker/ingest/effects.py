@@ -16,6 +16,7 @@ from broker.metrics import BrokerMetrics
 from core import topics
 from core.db.repositories import ingest as sql
 from core.db.repositories.ingest_dead_letters import DeadLetterRow
+from core.db.repositories.mqtt_sessions import write_sessions
 
 MAX_REPORTED: Final = 64 * 1024
 """Bytes of JSON that the reported state of one twin may have."""
@@ -57,6 +58,7 @@ class EffectWriter:
         events = [row for effect in effects for row in effect.events]
         responses = {row.command_id: row for effect in effects for row in effect.responses}
         outbox = [row for effect in effects for row in effect.outbox]
+        sessions = [effect.sessions for effect in effects if effect.sessions is not None]
         states: dict[Any, sql.TriggerStateRow] = {}
         for effect in effects:
             states.update(effect.states)
@@ -70,6 +72,8 @@ class EffectWriter:
             await sql.insert_events(connection, events)
         if responses:
             answered = await sql.store_responses(connection, responses.values())
+        if sessions:
+            await write_sessions(connection, sessions)
         if states:
             await sql.save_trigger_states(connection, states.values())
         if outbox:

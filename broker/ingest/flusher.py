@@ -251,6 +251,9 @@ class Flusher:
                 if part.effects is not None:
                     for fault in part.effects.faults:
                         part.target.report_fault(fault)
+            if part.after is not None:
+                for act in part.after:
+                    act()
             outbox = outbox or (part.effects is not None and bool(part.effects.outbox))
             if part.device is not None:
                 part.device.pending -= 1

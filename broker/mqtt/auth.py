@@ -4,23 +4,24 @@ Two ways (the second is ThingsBoard's, so that its devices work unmodified): use
 and password = key; or username = key and no password.
 """
 
-import asyncio
 import time
 from collections import OrderedDict
+from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Final
+from typing import Final, Protocol
 from uuid import UUID
 
 from amqtt.mqtt.connack import BAD_USERNAME_PASSWORD, NOT_AUTHORIZED, SERVER_UNAVAILABLE
 
 from broker.database import OUTAGE, IngestDatabase
+from broker.lookups import Lookups
 from core.crypto import device_key_digest
-from core.db.repositories.ingest_devices import DeviceRow, device_of_key
+from core.db.repositories.ingest_devices import DeviceRow, devices_of_keys
+from core.topics_acl import Rights, Topics
 
 _CACHED: Final = 50_000
 _FRESH: Final = 60.0
 """Seconds a cached credential is trusted; a revocation is also told over Valkey, at once."""
-_LOOKUPS: Final = 4  # at once, so that a storm of reconnects leaves connections to the flushers
 
 
 class RefusedError(Exception):
@@ -35,13 +36,32 @@ class RefusedError(Exception):
         self.code = code
 
 
+class Authorizer(Protocol):
+    """Who may come in, and what may they do? The server is given one."""
+
+    async def sign_in(self, username: str | None, password: str | None) -> DeviceRow:
+        """Return the device of these credentials.
+
+        Raises:
+            RefusedError: They are wrong, void, or cannot be checked now.
+        """
+        ...
+
+    def rights(self, row: DeviceRow) -> Rights:
+        """Return what a device may publish and subscribe to."""
+        ...
+
+
 class Authenticator:
-    """Looks keys up by their SHA-256, and remembers the answers for a while."""
+    """The product's authorizer: a key gives a device its own topics.
+
+    Looks keys up by their SHA-256, and remembers the answers for a while.
+    """
 
     def __init__(self, database: IngestDatabase) -> None:
         self._database = database
         self._cache: OrderedDict[bytes, tuple[float, DeviceRow]] = OrderedDict()
-        self._lookups = asyncio.Semaphore(_LOOKUPS)
+        self._lookups = Lookups(self._ask)
 
     async def sign_in(self, username: str | None, password: str | None) -> DeviceRow:
         """Return the device of these credentials.
@@ -64,6 +84,10 @@ class Authenticator:
             raise RefusedError(NOT_AUTHORIZED, "revoked, expired or out of service")
         return row
 
+    def rights(self, row: DeviceRow) -> Rights:
+        """See `Authorizer`."""
+        return Topics(row.device_id)
+
     def forget(self, device_id: UUID) -> None:
         """Drop what is remembered of a device."""
         for digest in [d for d, (_, row) in self._cache.items() if row.device_id == device_id]:
@@ -79,8 +103,7 @@ class Authenticator:
             self._cache.move_to_end(digest)
             return known[1]
         try:
-            async with self._lookups, self._database.connection() as connection:
-                row = await device_of_key(connection, digest)
+            row = await self._lookups.get(digest)
         except OUTAGE as error:
             raise RefusedError(SERVER_UNAVAILABLE, f"the database is down: {error!r}") from error
         # Only what may come in is remembered: the unknown would let anybody fill the cache.
@@ -90,6 +113,10 @@ class Authenticator:
             if len(self._cache) > _CACHED:
                 self._cache.popitem(last=False)
         return row
+
+    async def _ask(self, digests: list[bytes]) -> Mapping[bytes, DeviceRow]:
+        async with self._database.connection() as connection:
+            return await devices_of_keys(connection, digests)
 
 
 def _over(row: DeviceRow) -> bool:

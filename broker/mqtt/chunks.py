@@ -6,7 +6,8 @@ MQTT 3.1.1, cited by its own numbers: https://docs.oasis-open.org/mqtt/mqtt/v3.1
 from __future__ import annotations
 
 import time
-from typing import Final, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 
@@ -14,21 +15,20 @@ from broker.devices import Device
 from broker.ingest.batching import AckTarget, Part
 from broker.ingest.intake import Ingest
 from broker.ingest.payloads import FUTURE, OLDEST, decode_flat, decode_wrapped
-from core.topics_acl import MAX_TOPIC, Route, Topics
+from broker.mqtt.faults import DeniedError, MalformedPacketError
+from broker.mqtt.packets import MAX_CONTROL
+from broker.mqtt.router import Router, Space
+from core.topic_filters import MAX_TOPIC, valid_topic
+from core.topics_acl import Rights, Route
 
-MAX_CONTROL: Final = 32 * 1024
-"""Bytes of the longest packet other than PUBLISH; a SUBSCRIBE of our topics is far shorter."""
+if TYPE_CHECKING:
+    from broker.mqtt.sessions import Session
+
+Handler = Callable[[Part, Device, Route, bytes, bytes, int], None]
+"""Takes a message of a route: part, device, route, topic, payload, time of receipt."""
 
 _OLDEST_MS: Final = OLDEST // 1000
 _PUBACK: Final = b"\x40\x02"
-
-
-class MalformedPacketError(Exception):
-    """The bytes are not MQTT, or break a rule after which the connection must be closed."""
-
-
-class DeniedError(Exception):
-    """A PUBLISH to a topic that is not the device's; closing is the only refusal of MQTT 3.1.1."""
 
 
 class Control(NamedTuple):
@@ -44,42 +44,45 @@ class Missing(NamedTuple):
     wanted: int
 
 
+class Shared(NamedTuple):
+    """What all parsers of a server have in common.
+
+    Attributes:
+        handlers: What becomes of messages of a route other than telemetry and plain topics.
+        max_payload: Bytes.
+    """
+
+    ingest: Ingest
+    router: Router
+    handlers: Mapping[Route, Handler]
+    max_payload: int
+
+
 class ChunkParser:
     """Parses the stream of one connection.
 
     Attributes:
         rest: Bytes that have not been consumed.
-        received: QoS 2 messages between PUBLISH and PUBREL; True once committed.
     """
 
-    __slots__ = (
-        "_denied_size",
-        "_device",
-        "_flat",
-        "_ingest",
-        "_max_payload",
-        "_target",
-        "_topics",
-        "received",
-        "rest",
-    )
+    __slots__ = ("_device", "_flat", "_rights", "_session", "_shared", "_space", "_target", "rest")
 
     def __init__(
         self,
         device: Device,
         target: AckTarget,
-        ingest: Ingest,
-        received: dict[int, bool],
-        max_payload: int,
+        shared: Shared,
+        rights: Rights,
+        session: Session,
+        space: Space,
     ) -> None:
         self._device = device
         self._target = target
-        self._ingest = ingest
-        self._topics = Topics(device.id)
-        self._max_payload = max_payload
-        self._denied_size = max_payload + MAX_TOPIC + 4
+        self._shared = shared
+        self._rights = rights
+        self._session = session
+        self._space = space
         self._flat = False
-        self.received = received
         self.rest = b""
 
     def feed(self, chunk: bytes) -> Control | Missing:
@@ -102,10 +105,12 @@ class ChunkParser:
             if ids:
                 part.acks = _PUBACK + _PUBACK.join(ids)
             if part.messages:
-                self._ingest.submit(part)
+                self._shared.ingest.submit(part)
 
     def _scan(self, buffer: bytes, part: Part, ids: list[bytes]) -> tuple[int, Control | Missing]:
-        device, ingest, topics = self._device, self._ingest, self._topics
+        device, rights, space = self._device, self._rights, self._space
+        ingest, router, handlers, max_payload = self._shared
+        denied_size = max_payload + MAX_TOPIC + 4
         lists, prefix, rows, live = device.lists, device.prefix, part.rows, part.live
         streams, context = device.streams, device.context
         window, bindings, judge = ingest.window, device.bindings, ingest.triggers.judge
@@ -113,7 +118,7 @@ class ChunkParser:
         now = time.time_ns() // 1000
         newest_ms = (now + FUTURE) // 1000
         flat = self._flat
-        last_topic, route = b"", None
+        last_topic, route, heard = b"", None, None
         size, position = len(buffer), 0
         while size - position >= 2:
             header = buffer[position]
@@ -130,7 +135,7 @@ class ChunkParser:
                 if end > size:
                     return position, Missing(end - size)
                 return end, Control(header, buffer[p:end])
-            if length > self._denied_size:
+            if length > denied_size:
                 raise MalformedPacketError(f"a PUBLISH of {length} bytes")
             if end > size:
                 return position, Missing(end - size)
@@ -143,11 +148,11 @@ class ChunkParser:
                 raise MalformedPacketError("a PUBLISH whose topic is longer than itself")
             topic = buffer[p + 2 : topic_end]
             if topic != last_topic or route is None:
-                route = topics.route(topic)
+                route = rights.route(topic)
                 if route is None:
                     raise DeniedError(topic.decode(errors="replace")[:MAX_TOPIC])
-                last_topic = topic
-            if end - body > self._max_payload:
+                last_topic, heard = topic, _heard(route, topic, space)
+            if end - body > max_payload:
                 raise MalformedPacketError(f"a payload of {end - body} bytes")
             if qos == 2:
                 packet_id = buffer[topic_end:body]
@@ -164,8 +169,12 @@ class ChunkParser:
             part.bytes += length
             payload = buffer[body:end]
             position = end
+            if heard is not None:
+                retain = header & 1 if route is Route.TOPIC else 0
+                router.publish(part, space, heard, payload, qos >> 1, retain)
             if route is not Route.TELEMETRY:
-                ingest.message(part, device, route, topic, payload, now)
+                if route is not Route.TOPIC:
+                    handlers[route](part, device, route, topic, payload, now)
                 continue
             # From here on only numbers with a plain time; whatever else goes the long way.
             try:
@@ -222,6 +231,22 @@ class ChunkParser:
                 judge(part, device, at, now, values, quality)
         return position, Missing(0)
 
+    def take(self, part: Part, topic: bytes, payload: bytes, qos: int, *, retain: bool) -> None:
+        """Take one message that did not come as a PUBLISH: the will."""
+        ingest, router, handlers, _ = self._shared
+        route = self._rights.route(topic)
+        if route is None:
+            return  # it was granted once
+        heard = _heard(route, topic, self._space)
+        if heard is not None:
+            keep = retain and route is Route.TOPIC
+            router.publish(part, self._space, heard, payload, qos, keep)
+        now = time.time_ns() // 1000
+        if route is Route.TELEMETRY:
+            ingest.message(part, self._device, route, topic, payload, now)
+        elif route is not Route.TOPIC:
+            handlers[route](part, self._device, route, topic, payload, now)
+
     def _exactly_once(self, part: Part, header: int, packet_id: bytes) -> bool:
         """Note a QoS 2 message; tell whether it is new (MQTT 4.3.3, method A)."""
         if header & 6 == 6:
@@ -229,14 +254,32 @@ class ChunkParser:
         number = int.from_bytes(packet_id)
         if number == 0:
             raise MalformedPacketError("packet id 0 [MQTT-2.3.1-1]")
-        committed = self.received.get(number)
+        received = self._session.received
+        committed = received.get(number)
         if committed is None:
-            self.received[number] = False
+            received[number] = False
             part.released.append(number)
+            if self._session.id is not None:
+                part.sessions().received.append((self._session.id, number))
             return True
         if committed:
             self._target.released([number])
         return False
+
+
+def _heard(route: Route, topic: bytes, space: Space) -> str | None:
+    """Return the topic's name if its messages go to subscribers, which few do.
+
+    Topics of the device API are not retained: the latest values and the twin are kept anyway.
+    """
+    if route is not Route.TOPIC and not len(space.tree):
+        return None
+    name = valid_topic(topic)
+    if route is Route.TOPIC:
+        if name is None:
+            raise MalformedPacketError("not a topic name [MQTT-3.3.2-2]")
+        return name
+    return name if name is not None and space.tree.match(name) else None
 
 
 def _long_length(buffer: bytes, position: int) -> tuple[int, int]:

@@ -4,118 +4,200 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
 import msgspec
 import structlog
 
 from broker.database import OUTAGE, IngestDatabase
-from core.db.repositories.ingest_devices import CommandRow, desired, mark_sent, open_commands
+from broker.mqtt.connection import State
+from core.db.repositories.ingest_devices import (
+    CommandRow,
+    desired,
+    devices_with_downlink,
+    mark_sent,
+    open_commands,
+)
 
 if TYPE_CHECKING:
     from broker.metrics import BrokerMetrics
-    from broker.mqtt.protocol import DeviceHandler
+    from broker.mqtt.connection import Connection
 
 _log = structlog.get_logger(__name__)
 
+_WORKERS: Final = 3  # at once, so that a storm of reconnects leaves connections to the flushers
+_ASKED: Final = 500  # devices in one query
 _AT_ONCE: Final = 50  # commands sent before their PUBACKs are awaited
-_REMEMBERED: Final = 1000  # commands sent on this connection
+_REMEMBERED: Final = 1000  # commands sent on one connection
 _PAUSE: Final = 1.0  # seconds after a failure of the database
 _encode: Final = msgspec.json.Encoder().encode
 
 
 class Downlink:
-    """Delivers to one connection, one look at the database at a time.
+    """What one connection has been sent.
 
-    There is no queue to fill: however often it is woken meanwhile, it looks once more. A command
-    is sent once a connection, and again when the device comes back or subscribes again, until it
-    is answered or expires. The desired twin is sent when the device subscribes and when its
-    version has changed.
+    A command is sent once a connection, and again when the device comes back or subscribes again,
+    until it is answered or expires. The desired twin is sent when the device subscribes and when
+    its version has changed.
+
+    Attributes:
+        sent: Commands, oldest first.
+        desired: Version of the twin.
+        fresh: The subscription is new, so the twin is sent as a retained message.
+        unacknowledged: PUBACKs that are due.
+        more: There may be more commands, once half of these are acknowledged.
+        busy, again: It is being looked after; and was woken meanwhile.
+    """
+
+    __slots__ = ("again", "busy", "desired", "fresh", "more", "sent", "unacknowledged")
+
+    def __init__(self) -> None:
+        self.sent: OrderedDict[UUID, None] = OrderedDict()
+        self.desired: int | None = None
+        self.fresh = True
+        self.unacknowledged = 0
+        self.more = self.busy = self.again = False
+
+    def acknowledged(self) -> bool:
+        """Count a PUBACK; tell whether there may be more to send now."""
+        self.unacknowledged -= 1
+        return self.more and self.unacknowledged <= _AT_ONCE // 2
+
+    def remember(self, command_id: UUID) -> None:
+        """Note a command as sent."""
+        self.sent[command_id] = None
+        if len(self.sent) > _REMEMBERED:
+            self.sent.popitem(last=False)
+
+
+class Downlinks:
+    """Delivers to the connections that were woken, a few at a time.
+
+    There is no queue to fill: a connection is in the set of those due or it is not, however often
+    it is woken. Workers exist only while there is something to do.
     """
 
     def __init__(
-        self, handler: DeviceHandler, database: IngestDatabase, metrics: BrokerMetrics
+        self,
+        database: IngestDatabase,
+        metrics: BrokerMetrics,
+        spawn: Callable[[Coroutine[Any, Any, None]], object],
     ) -> None:
-        self._handler = handler
         self._database = database
         self._metrics = metrics
-        self._woken = asyncio.Event()
-        self._sent: OrderedDict[UUID, None] = OrderedDict()
-        self._desired: int | None = None
-        self._fresh = True
+        self._spawn = spawn
+        self._due: dict[Connection, None] = {}
+        self._workers = 0
 
-    def wake(self) -> None:
-        """There may be something new."""
-        self._woken.set()
+    def wake(self, connection: Connection) -> None:
+        """There may be something new for a connection."""
+        if connection.downlink is None or connection.state is not State.OPEN:
+            return  # it has subscribed to nothing of this
+        self._due[connection] = None
+        if self._workers < _WORKERS:
+            self._workers += 1
+            self._spawn(self._work())
 
-    def subscribed(self) -> None:
+    def subscribed(self, connection: Connection) -> None:
         """The device subscribed: what is open is sent again."""
-        self._sent.clear()
-        self._desired = None
-        self._fresh = True
-        self._woken.set()
+        link = connection.downlink
+        if link is None:
+            link = connection.downlink = Downlink()
+        link.sent.clear()
+        link.desired, link.fresh = None, True
+        self.wake(connection)
 
-    async def run(self) -> None:
-        """Deliver until cancelled."""
-        while True:
-            await self._woken.wait()
-            self._woken.clear()
+    async def _work(self) -> None:
+        try:
+            while self._due:
+                taken = list(self._due)[:_ASKED]
+                for connection in taken:
+                    del self._due[connection]
+                try:
+                    await self._look(taken)
+                except OUTAGE as error:
+                    _log.warning("delivery waits for the database", reason=repr(error))
+                    self._due.update(dict.fromkeys(taken))
+                    await asyncio.sleep(_PAUSE)
+        finally:
+            self._workers -= 1
+
+    async def _look(self, connections: list[Connection]) -> None:
+        here = [c for c in connections if c.state is State.OPEN]
+        async with self._database.connection() as database:
+            waiting = await devices_with_downlink(database, [c.device.id for c in here])
+        for connection in here:
+            link = connection.downlink
+            if link is None or connection.device.id not in waiting:
+                continue
+            if link.busy:
+                link.again = True
+                continue
+            link.busy = True
             try:
-                await self._send_desired()
-                await self._send_commands()
-            except OUTAGE as error:
-                _log.warning("delivery waits for the database", reason=repr(error))
-                self._woken.set()
-                await asyncio.sleep(_PAUSE)
+                await self._send_desired(connection, link)
+                await self._send_commands(connection, link)
+            finally:
+                link.busy = False
+                if link.again:
+                    link.again = False
+                    self._due[connection] = None
 
-    async def _send_desired(self) -> None:
-        targets = self._handler.subscribed("attributes/desired")
-        if not targets:
+    async def _send_desired(self, connection: Connection, link: Downlink) -> None:
+        if not connection.subscribed("attributes/desired"):
             return
-        async with self._database.connection() as connection:
-            twin = await desired(connection, self._handler.device.id)
-        if twin is None or twin.version == self._desired:
+        async with self._database.connection() as database:
+            twin = await desired(database, connection.device.id)
+        if twin is None or twin.version == link.desired:
             return
         # Set only for a new subscription [MQTT-3.3.1-8, -9]; a change goes out as it happens.
-        retain, self._fresh = self._fresh, False
-        self._desired = twin.version
-        async with asyncio.TaskGroup() as group:
-            for topic, qos in targets:
-                group.create_task(self._publish(topic, twin.state.encode(), qos, retain=retain))
+        retain, link.fresh = link.fresh, False
+        link.desired = twin.version
+        for topic, qos in connection.subscribed("attributes/desired"):
+            self._publish(connection, link, topic, twin.state.encode(), qos, retain=retain)
 
-    async def _send_commands(self) -> None:
-        device_id = self._handler.device.id
-        if not self._handler.hears_commands:
-            return
-        for _ in range(_REMEMBERED // _AT_ONCE):
-            async with self._database.connection() as connection:
-                commands = await open_commands(connection, device_id, list(self._sent), _AT_ONCE)
-            ready = [(c, self._handler.subscribed(f"commands/{c.name}")) for c in commands]
-            if not ready:
+    async def _send_commands(self, connection: Connection, link: Downlink) -> None:
+        while connection.hears_commands and connection.state is State.OPEN:
+            link.more = link.unacknowledged >= _AT_ONCE
+            if link.more:
+                return  # its PUBACKs wake it
+            async with self._database.connection() as database:
+                commands = await open_commands(
+                    database, connection.device.id, list(link.sent), _AT_ONCE
+                )
+            if not commands or connection.state is not State.OPEN:
                 return
-            async with asyncio.TaskGroup() as group:
-                for command, targets in ready:
-                    self._remember(command.command_id)
-                    for topic, qos in targets:
-                        group.create_task(self._publish(topic, _body(command), qos))
-                handed = [command.command_id for command, targets in ready if targets]
-                if handed:
-                    self._metrics.commands_sent.inc(len(handed))
-                    async with self._database.connection() as connection:
-                        await mark_sent(connection, handed)
+            handed: list[UUID] = []
+            for command in commands:
+                link.remember(command.command_id)
+                targets = connection.subscribed(f"commands/{command.name}")
+                for topic, qos in targets:
+                    self._publish(connection, link, topic, _body(command), qos)
+                if targets:
+                    handed.append(command.command_id)
+            if handed:
+                self._metrics.commands_sent.inc(len(handed))
+                async with self._database.connection() as database:
+                    await mark_sent(database, handed)
+            if len(commands) < _AT_ONCE or len(link.sent) >= _REMEMBERED:
+                return
 
-    def _remember(self, command_id: UUID) -> None:
-        self._sent[command_id] = None
-        if len(self._sent) > _REMEMBERED:
-            self._sent.popitem(last=False)
-
-    async def _publish(self, topic: str, payload: bytes, qos: int, *, retain: bool = False) -> None:
+    @staticmethod
+    def _publish(
+        connection: Connection,
+        link: Downlink,
+        topic: str,
+        payload: bytes,
+        qos: int,
+        *,
+        retain: bool = False,
+    ) -> None:
         """Send at the lower of the two QoS: ours is 1."""
-        try:
-            await self._handler.mqtt_publish(topic, payload, min(qos, 1), retain)
-        except TimeoutError:
-            _log.info("not acknowledged by the device", topic=topic)
+        level = min(qos, 1)
+        link.unacknowledged += level
+        connection.send(topic, payload, level, retain=retain)
 
 
 def _body(command: CommandRow) -> bytes:

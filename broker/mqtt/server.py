@@ -1,316 +1,330 @@
-"""The MQTT server: amqtt's broker, with our way of letting devices in and serving them.
+"""The MQTT server: lets clients in, and keeps the table of connections.
 
-amqtt keeps the listener, the table of sessions and its expiry. Nothing is broadcast from device to
-device, so its broadcast queue stays empty and its scan of all subscriptions is not used. Bounds:
-connections (`max_connections`, beyond which they are closed at once), sessions of a device
-(`MAX_SESSIONS`; the oldest gives way) and their life without a connection (`SESSION_EXPIRY`).
+A connection costs no task and no timer. Tasks exist while a client signs in (one each, bounded by
+the connections), while something is looked up for devices (`broker.mqtt.downlink`), and one while
+reading is paused. All timeouts are kept by one look at all connections a second (`sweep`).
+Bounds: connections (`max_connections`, beyond which they are closed at once), sessions of a device
+and their life without a connection (`broker.mqtt.registry`).
 """
 
+from __future__ import annotations
+
 import asyncio
-import socket
 import time
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Final
 from uuid import UUID
 
 import structlog
-from amqtt.broker import Broker
-from amqtt.contexts import BrokerConfig, ListenerConfig, ListenerType
-from amqtt.mqtt.connack import (
-    CONNECTION_ACCEPTED,
-    NOT_AUTHORIZED,
-    SERVER_UNAVAILABLE,
-    ConnackPacket,
-)
-from amqtt.session import Session
+from amqtt.mqtt.connack import NOT_AUTHORIZED, SERVER_UNAVAILABLE
 
 from broker.database import OUTAGE, IngestDatabase
-from broker.devices import Device, Devices
+from broker.devices import Device
+from broker.entrance import Entrance
 from broker.ingest.batching import Part
 from broker.ingest.intake import Ingest
-from broker.ingest.triggers import TriggerIndex
 from broker.metrics import BrokerMetrics
-from broker.mqtt.auth import Authenticator, RefusedError
-from broker.mqtt.chunks import MalformedPacketError
-from broker.mqtt.downlink import Downlink
-from broker.mqtt.protocol import CHUNK, DeviceHandler
-from broker.mqtt.sessions import DeviceSession, DeviceWriter, open_session, read_connect
+from broker.mqtt.auth import Authorizer, RefusedError
+from broker.mqtt.chunks import Handler, Shared
+from broker.mqtt.connection import Connection, State
+from broker.mqtt.downlink import Downlinks
+from broker.mqtt.listeners import Listener
+from broker.mqtt.packets import Wish
+from broker.mqtt.registry import Sessions
+from broker.mqtt.router import Router
+from broker.mqtt.sessions import Session
 from broker.presence import Presence
-from core.db.repositories.ingest import trigger_states
 from core.db.repositories.ingest_devices import DeviceRow
 from core.settings import Settings
-from core.topics_acl import Topics
+from core.topic_filters import valid_topic
+from core.topics_acl import Rights, Route
 
 _log = structlog.get_logger(__name__)
 
 CONNECT_TIMEOUT: Final = 10.0
 """Seconds a new connection has for its CONNECT."""
-MAX_SESSIONS: Final = 8
-SESSION_EXPIRY: Final = 3600  # seconds
+CLOSE_TIMEOUT: Final = 2.0
+"""Seconds for the last bytes to reach a client that reads slowly."""
+_STALLED: Final = 3.0
+"""Seconds between two sweeps after which this process, not the clients, was silent."""
 
 
-class DeviceBroker(Broker):
-    """The embedded MQTT broker."""
+class MqttServer:
+    """The embedded MQTT broker.
+
+    Attributes:
+        shared: What the parsers of all connections have in common.
+        handlers: Route → what becomes of its messages; the place for a further device API.
+        clock: Seconds, for timeouts.
+    """
 
     def __init__(
         self,
         settings: Settings,
         database: IngestDatabase,
-        authenticator: Authenticator,
-        devices: Devices,
-        triggers: TriggerIndex,
+        authorizer: Authorizer,
+        entrance: Entrance,
         ingest: Ingest,
         presence: Presence,
         metrics: BrokerMetrics,
+        listeners: Sequence[Listener],
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        mqtt = settings.broker
-        listener = ListenerConfig(type=ListenerType.TCP, bind=f"{mqtt.host}:{mqtt.port}")
-        super().__init__(
-            BrokerConfig(
-                listeners={"default": listener},
-                plugins={},
-                session_expiry_interval=SESSION_EXPIRY,
-            )
+        self.clock = clock
+        self.metrics = metrics
+        self.queue = ingest.queue
+        self.router = Router(metrics)
+        self.sessions = Sessions(self.queue, self.router)
+        self.downlinks = Downlinks(database, metrics, self._spawn)
+        self.handlers: dict[Route, Handler] = dict.fromkeys(
+            (Route.ATTRIBUTES, Route.EVENTS, Route.RESPONSE), ingest.message
         )
-        self._settings = mqtt
+        self.shared = Shared(ingest, self.router, self.handlers, settings.broker.max_payload)
+        self._limit = settings.broker.max_connections
         self._database = database
-        self._authenticator = authenticator
-        self._devices = devices
-        self._triggers = triggers
+        self._authorizer = authorizer
+        self._entrance = entrance
         self._ingest = ingest
         self._presence = presence
-        self._metrics = metrics
-        self._handlers: set[DeviceHandler] = set()
-        self._arriving: set[DeviceWriter] = set()
-        self._of_device: dict[UUID, list[str]] = {}
+        self._listeners = listeners
+        self._servers: list[asyncio.Server] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._group: asyncio.TaskGroup | None = None
+        self._count = 0
+        self._arriving: set[Connection] = set()
+        self._open: set[Connection] = set()
+        self._closing: dict[Connection, float] = {}
+        self._quiet = asyncio.Event()
+        self._quiet.set()
+        self._held: dict[Connection, None] = {}
+        self._resuming = False
         self._stopping = False
+        self._swept = clock()
 
-    async def _create_server_instance(
-        self,
-        listener_name: str,
-        listener_type: ListenerType,
-        address: str | None,
-        port: int,
-        ssl_context: Any,
-    ) -> asyncio.Server:
-        async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            await self.stream_connected(reader, writer, listener_name)
+    async def start(self, group: asyncio.TaskGroup) -> None:
+        """Load what is remembered and listen; short tasks run in the group until `close`."""
+        self._group = group
+        await self.sessions.load(self._database)
+        self._servers = [await listen(self._accept) for listen in self._listeners]
 
-        return await asyncio.start_server(
-            connected,
-            address,
-            port,
-            limit=CHUNK // 2,  # the stream holds twice this before it stops reading
-            backlog=1024,
-            reuse_address=True,
-            ssl=ssl_context,
-        )
+    def _accept(self) -> Connection:
+        return Connection(self)
 
-    # --- one connection --------------------------------------------------------------------
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        assert self._group is not None
+        task = self._group.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
-    async def stream_connected(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, listener_name: str
-    ) -> None:
-        """Serve one connection from its first byte to its last; never raises."""
-        sink = DeviceWriter(writer)
-        server = self._servers.get(listener_name)
-        if server is None or self._stopping or server.conn_count >= self._settings.max_connections:
-            self._metrics.closed.labels("full").inc()
-            sink.abort()
-            return
-        await server.acquire_connection()
-        self._arriving.add(sink)
+    # --- told by connections ---------------------------------------------------------------
+
+    def arrived(self, connection: Connection) -> None:
+        """A connection was made."""
+        self._count += 1
+        if self._stopping or self._count > self._limit:
+            self.metrics.closed.labels("full").inc()
+            connection.state = State.CLOSED
+            connection.abort()
+        else:
+            self._arriving.add(connection)
+
+    def sign_in(self, connection: Connection, wish: Wish) -> None:
+        """A client sent its CONNECT."""
+        self._spawn(self._sign_in(connection, wish))
+
+    def refused(self, connection: Connection, error: RefusedError) -> None:
+        """A client cannot come in."""
+        self.metrics.refused.labels(str(error.code)).inc()
+        _log.info("refused", code=error.code, why=str(error), peer=connection.peer)
+        connection.refuse(error.code)
+
+    def held_back(self, connection: Connection) -> None:
+        """Reading from an open connection has been paused: the database cannot keep up."""
+        self._held[connection] = None
+        if not self._resuming:
+            self._resuming = True
+            self._spawn(self._resume())
+
+    def left(self, connection: Connection) -> None:
+        """An open connection has ended; its will is due unless it said DISCONNECT."""
+        self._open.discard(connection)
+        self._held.pop(connection, None)
+        self.metrics.connections.dec()
+        device, session = connection.device, connection.session
+        device.connections.discard(connection)
+        if session.current is connection:
+            self.sessions.left(session)
+        if not self._stopping:
+            self._bequeath(connection)
+        if not device.connections:
+            self._presence.disconnected(device)
+        self._entrance.leave([device])
+
+    def closing(self, connection: Connection) -> None:
+        """A connection is being closed from here; its last bytes have a moment to leave."""
+        self._arriving.discard(connection)
+        self._quiet.clear()
+        self._closing[connection] = self.clock() + CLOSE_TIMEOUT
+
+    def gone(self, connection: Connection) -> None:
+        """The transport of a connection is closed."""
+        self._count -= 1
+        self._arriving.discard(connection)
+        self._closing.pop(connection, None)
+        if not self._closing:
+            self._quiet.set()
+
+    # --- signing in ------------------------------------------------------------------------
+
+    async def _sign_in(self, connection: Connection, wish: Wish) -> None:
         try:
-            await self._serve(reader, sink)
+            row = await self._authorizer.sign_in(wish.username, wish.password)
+            rights = self._authorizer.rights(row)
+            _check_will(rights, wish)
+            device = await self._enter(row)
         except RefusedError as error:
-            self._metrics.refused.labels(str(error.code)).inc()
-            _log.info("refused", code=error.code, why=str(error), peer=sink.get_peer_info())
-            sink.write(ConnackPacket.build(0, error.code).to_bytes())
-        except MalformedPacketError as error:
-            self._metrics.closed.labels("malformed").inc()
-            _log.warning("bad CONNECT", why=str(error), peer=sink.get_peer_info())
-        except TimeoutError:
-            self._metrics.closed.labels("timeout").inc()
-            _log.info("no CONNECT in time", peer=sink.get_peer_info())
-        except (OSError, asyncio.IncompleteReadError):
-            self._metrics.closed.labels("client").inc()
+            self.refused(connection, error)
         except Exception:
             # One connection must not take the process along, whatever happens.
-            self._metrics.closed.labels("error").inc()
-            _log.exception("a connection failed", peer=sink.get_peer_info())
-        finally:
-            self._arriving.discard(sink)
-            await sink.close()
-            server.release_connection()
-
-    async def _serve(self, reader: asyncio.StreamReader, sink: DeviceWriter) -> None:
-        peer = sink.stream.get_extra_info("socket")
-        if peer is not None:
-            # Clients without keep-alive that vanish are noticed by TCP.
-            peer.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        async with asyncio.timeout(CONNECT_TIMEOUT):
-            session = open_session(await read_connect(reader))
-        row = await self._authenticator.sign_in(session.username, session.password)
-        will = (session.will_topic or "").encode()
-        if session.will_flag and Topics(row.device_id).route(will) is None:
-            raise RefusedError(NOT_AUTHORIZED, "the will's topic is not the device's")
-        device = await self._enter(row)
-        try:
-            session = await self._session(device, session)
-            handler = DeviceHandler(
-                self.plugins_manager,
-                reader,
-                sink,
-                session,
-                device,
-                self._ingest,
-                self._metrics,
-                self._settings.max_payload,
-                row.credential_id,
-            )
-            await self._converse(device, session, handler, sink)
-        finally:
-            self._devices.leave(device)
+            _log.exception("a sign-in failed", peer=connection.peer)
+            connection.end("unexpected error")
+        else:
+            self._admit(connection, wish, row, rights, device)
 
     async def _enter(self, row: DeviceRow) -> Device:
-        """Return the live device with its triggers as they are remembered.
-
-        While rows of it are on their way, what memory remembers is newer than the database.
-        """
-        device = self._devices.enter(row)
         try:
-            stored = None
-            if not device.pending and not device.connections:
-                stored = []
-                if self._triggers.watches(device.tenant_id):
-                    async with self._database.connection() as connection:
-                        stored = await trigger_states(connection, device.id)
-                    if device.pending or device.connections:
-                        stored = None  # another connection was quicker
-            self._triggers.bind(device, stored)
-        except BaseException as error:
-            self._devices.leave(device)
-            if isinstance(error, OUTAGE):
-                raise RefusedError(SERVER_UNAVAILABLE, "the database is down") from error
-            raise
+            (device,) = await self._entrance.enter([row])
+        except OUTAGE as error:
+            raise RefusedError(SERVER_UNAVAILABLE, "the database is down") from error
         return device
 
-    async def _session(self, device: Device, wanted: DeviceSession) -> DeviceSession:
-        """Return the session to use, bound to the device: no other can take it over."""
-        client_id = wanted.client_id = f"{device.id}/{wanted.client_id}"
-        old, handler = self._sessions.get(client_id, (None, None))
-        if isinstance(handler, DeviceHandler) and not handler.ended.is_set():
-            handler.end("taken over by a new connection [MQTT-3.1.4-2]")
-            await handler.ended.wait()
-        wanted.parent = 0
-        if isinstance(old, DeviceSession) and not (wanted.clean_session or old.clean_session):
-            wanted.filters, wanted.received = old.filters, old.received
-            wanted.parent = 1
-            old.current = None
-        names = self._of_device.setdefault(device.id, [])
-        if client_id in names:
-            names.remove(client_id)
-        names.append(client_id)
-        if len(names) > MAX_SESSIONS:
-            oldest = names.pop(0)
-            _, handler = self._sessions.pop(oldest, (None, None))
-            if isinstance(handler, DeviceHandler):
-                handler.end("too many sessions of this device")
-        return wanted
-
-    async def _converse(
-        self, device: Device, session: DeviceSession, handler: DeviceHandler, sink: DeviceWriter
+    def _admit(
+        self,
+        connection: Connection,
+        wish: Wish,
+        row: DeviceRow,
+        rights: Rights,
+        device: Device,
     ) -> None:
-        assert session.client_id is not None
-        self._sessions[session.client_id] = (session, handler)
-        session.connected(handler)
-        sink.write(ConnackPacket.build(session.parent, CONNECTION_ACCEPTED).to_bytes())
-        handler.downlink = Downlink(handler, self._database, self._metrics)
-        self._handlers.add(handler)
-        self._arriving.discard(sink)
-        device.connections.add(handler)
-        self._metrics.connections.inc()
-        self._presence.connected(device)
-        if session.filters:
-            handler.downlink.subscribed()
-        try:
-            await handler.start()
-            await self._client_message_loop(session, handler)
-        finally:
-            device.connections.discard(handler)
-            self._handlers.discard(handler)
-            self._metrics.connections.dec()
-            self._bequeath(device, session, handler)
-            await self._stop_handler(handler)
-            if session.current is handler:
-                session.disconnected(int(time.time()))
-            if not device.connections:
-                self._presence.disconnected(device)
-
-    async def _client_message_loop(self, client_session: Session, handler: Any) -> None:
-        """Deliver to the device until its connection ends."""
-        async with asyncio.TaskGroup() as group:
-            down = group.create_task(handler.downlink.run())
-            await handler.ended.wait()
-            down.cancel()
-
-    def _bequeath(self, device: Device, session: DeviceSession, handler: DeviceHandler) -> None:
-        """Take the will of a client that left without DISCONNECT as its last message."""
-        if handler.clean or not session.will_flag or session.will_message is None:
+        if connection.state is not State.SIGNING_IN or self._stopping:
+            self._entrance.leave([device])
             return
-        topic = (session.will_topic or "").encode()
-        route = Topics(device.id).route(topic)
-        if route is not None:
-            part = Part(device, None)
-            part.messages = 1
-            now = time.time_ns() // 1000
-            self._ingest.message(part, device, route, topic, bytes(session.will_message), now)
-            self._ingest.submit(part)
+        part = Part(None, None)
+        space = self.router.space(row.tenant_id)
+        session, present = self.sessions.enter(row, rights, wish, space, part)
 
-    # --- what amqtt asks of a broker --------------------------------------------------------
+        def welcome() -> None:
+            self._welcome(connection, wish, row, rights, device, session, present)
 
-    async def _del_all_subscriptions(self, session: Session) -> None:
-        """Forget a session that amqtt drops; its subscriptions are its own."""
-        device = (session.client_id or "").partition("/")[0]
-        names = self._of_device.get(UUID(device), [])
-        if session.client_id in names:
-            names.remove(session.client_id)
-        if not names:
-            self._of_device.pop(UUID(device), None)
+        if part.effects is None:
+            welcome()
+        else:
+            part.then(welcome)  # the CONNACK of a lasting session means that it is stored
+            self.queue.put(part)
+
+    def _welcome(
+        self,
+        connection: Connection,
+        wish: Wish,
+        row: DeviceRow,
+        rights: Rights,
+        device: Device,
+        session: Session,
+        present: bool,
+    ) -> None:
+        if session.ended:
+            connection.end("taken over while it signed in")
+        if connection.state is not State.SIGNING_IN:
+            self._entrance.leave([device])
+            if not session.ended and session.current is None:
+                self.sessions.left(session)
+            return
+        if isinstance(session.current, Connection):
+            session.current.end("taken over by a new connection [MQTT-3.1.4-2]")
+        self._arriving.discard(connection)
+        self._open.add(connection)
+        device.connections.add(connection)
+        self.metrics.connections.inc()
+        self._presence.connected(device)
+        connection.open(device, row.credential_id, session, rights, wish, present=present)
+        if session.filters and len(session.filters) > len(session.shared):
+            self.downlinks.subscribed(connection)
+
+    def _bequeath(self, connection: Connection) -> None:
+        """Publish the will of a client that left without DISCONNECT."""
+        will = connection.will
+        if will is None:
+            return
+        part = Part(connection.device, None)
+        part.messages = 1
+        connection.parser.take(part, will.topic, will.payload, will.qos, retain=will.retain)
+        self._ingest.submit(part)
 
     # --- the whole server ------------------------------------------------------------------
 
-    def end_overdue(self) -> None:
-        """Close connections that have been silent for too long."""
-        for handler in list(self._handlers):
-            if handler.overdue:
-                handler.end("silent for 1.5 times its keep-alive")
+    async def _resume(self) -> None:
+        """Go on reading where it was paused, as long as the queue takes more."""
+        try:
+            while self._held:
+                await self.queue.admitted()
+                while self._held and self.queue.admitting:
+                    connection = next(iter(self._held))
+                    del self._held[connection]
+                    connection.resume()
+        finally:
+            self._resuming = False
+
+    def sweep(self) -> None:
+        """Close what has been silent, or at its end, for too long."""
+        now = self.clock()
+        stalled = now - self._swept > _STALLED  # what clients sent meanwhile is not read yet
+        self._swept = now
+        if stalled:
+            return
+        for connection in [c for c, until in self._closing.items() if until < now]:
+            connection.abort()
+        for connection in [c for c in self._arriving if c.state is State.NEW]:
+            if now - connection.began > CONNECT_TIMEOUT:
+                self.metrics.closed.labels("timeout").inc()
+                connection.end("no CONNECT in time")
+        if self.queue.admitting:
+            for connection in [c for c in self._open if c.overdue(now)]:
+                connection.end("silent for 1.5 times its keep-alive")
+        self.sessions.expire()
 
     def end_credentials(self, void: set[UUID]) -> None:
         """Close the connections that signed in with these credentials."""
-        for handler in list(self._handlers):
-            if handler.credential_id in void:
-                handler.end("its credential is void")
+        for connection in [c for c in self._open if c.credential_id in void]:
+            connection.end("its credential is void")
 
     @property
     def credentials(self) -> list[UUID]:
         """The credentials of all connections."""
-        return [handler.credential_id for handler in self._handlers]
+        return [connection.credential_id for connection in self._open]
 
     def stop_arrivals(self) -> None:
         """Take no new connections."""
         self._stopping = True
-        for server in self._servers.values():
-            if server.instance is not None:
-                server.instance.close()
-        for sink in list(self._arriving):
-            sink.abort()
+        for server in self._servers:
+            server.close()
+        for connection in list(self._arriving):
+            connection.end("the broker stops")
 
     async def close(self) -> None:
-        """Close every connection and amqtt's own tasks."""
-        handlers = list(self._handlers)
-        for handler in handlers:
-            handler.end("the broker stops")
-        if handlers:
-            await asyncio.wait([asyncio.ensure_future(h.ended.wait()) for h in handlers], timeout=5)
-        if self.transitions.state == "started":
-            await self.shutdown()
+        """Close every connection and end the tasks; wills stay unpublished at an orderly stop."""
+        for connection in list(self._open):
+            connection.end("the broker stops")
+        try:
+            async with asyncio.timeout(CLOSE_TIMEOUT):
+                await self._quiet.wait()
+        except TimeoutError:
+            for connection in list(self._closing):
+                connection.abort()
+        for task in list(self._tasks):
+            task.cancel()
+
+
+def _check_will(rights: Rights, wish: Wish) -> None:
+    topic = None if wish.will is None else wish.will.topic
+    if topic is not None and (valid_topic(topic) is None or rights.route(topic) is None):
+        raise RefusedError(NOT_AUTHORIZED, "the will's topic is not the client's")

@@ -15,7 +15,7 @@ from redis.asyncio import Redis
 
 from core import bus as channels
 from core.crypto import device_key_digest
-from core.db.repositories.ingest_devices import device_of_certificate, device_of_key
+from core.db.repositories.ingest_devices import device_of_certificate, devices_of_keys
 from core.db.session import Database
 from core.settings import Settings
 from tests.api.conftest import Enter, Person
@@ -87,7 +87,8 @@ async def listed(client: httpx.AsyncClient, device: MadeDevice) -> list[dict[str
 
 
 async def usable(ingest: Sql, key: str) -> bool:
-    row = await device_of_key(ingest, device_key_digest(key))
+    digest = device_key_digest(key)
+    row = (await devices_of_keys(ingest, [digest])).get(digest)
     return row is not None and row.usable
 
 

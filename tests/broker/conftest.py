@@ -14,6 +14,7 @@ import pytest
 from sqlmodel import select
 
 from broker.main import run
+from broker.mqtt.auth import Authorizer
 from core.db.session import Database
 from core.db.tables import DeviceProfile
 from core.settings import Settings
@@ -25,9 +26,11 @@ StartBroker = Callable[..., Any]
 
 
 @asynccontextmanager
-async def broker_running(settings: Settings) -> AsyncGenerator[Settings]:
+async def broker_running(
+    settings: Settings, authorizer: Authorizer | None = None
+) -> AsyncGenerator[Settings]:
     """Run a broker until the end of the block; it stops in order."""
-    task = asyncio.create_task(run(settings))
+    task = asyncio.create_task(run(settings, authorizer))
 
     async def ready() -> bool:
         if task.done():

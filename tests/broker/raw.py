@@ -35,12 +35,13 @@ def connect_packet(
     keep_alive: int = 60,
     level: int = 4,
     will: tuple[str, bytes] | None = None,
+    will_flags: int = 0,
 ) -> bytes:
     """Return a CONNECT."""
     flags = 0x02 if clean else 0
     payload = text(client)
     if will is not None:
-        flags |= 0x04
+        flags |= 0x04 | will_flags
         payload += text(will[0]) + text(will[1])
     if username is not None:
         flags |= 0x80

@@ -62,19 +62,6 @@ class TriggerStateRow(NamedTuple):
     definition_sha256: bytes
 
 
-async def trigger_states(connection: Connection, device_id: UUID) -> list[TriggerStateRow]:
-    """Return what triggers remember about a device."""
-    rows = await connection.fetch(
-        """
-        SELECT workflow_id, trigger_index, device_id, tenant_id, active, fired, since, last_fired,
-               definition_sha256
-        FROM trigger_states WHERE device_id = $1
-        """,
-        device_id,
-    )
-    return [TriggerStateRow(*row) for row in rows]
-
-
 async def save_trigger_states(connection: Connection, states: Iterable[TriggerStateRow]) -> None:
     """Store the newest state of triggers that changed."""
     await connection.execute(

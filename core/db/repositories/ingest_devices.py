@@ -38,7 +38,7 @@ class DeviceRow(NamedTuple):
 
 
 _DEVICE: Final = """
-    SELECT c.id, d.id, d.tenant_id, d.name, p.name, d.lifecycle,
+    c.id, d.id, d.tenant_id, d.name, p.name, d.lifecycle,
            c.revoked_at IS NULL AND (c.expires_at IS NULL OR c.expires_at > now())
            AND d.lifecycle NOT IN ('decommissioned', 'expired') AND t.active,
            d.metadata::text, d.location::text, d.profile_id, d.site, d.tags, c.expires_at
@@ -49,10 +49,14 @@ _DEVICE: Final = """
 """
 
 
-async def device_of_key(connection: Connection, digest: bytes) -> DeviceRow | None:
-    """Return the device that a key belongs to."""
-    row = await connection.fetchrow(f"{_DEVICE} WHERE c.key_sha256 = $1", digest)
-    return None if row is None else DeviceRow(*row)
+async def devices_of_keys(
+    connection: Connection, digests: Sequence[bytes]
+) -> dict[bytes, DeviceRow]:
+    """Return the devices that keys belong to, by the SHA-256 of the key."""
+    rows = await connection.fetch(
+        f"SELECT c.key_sha256, {_DEVICE} WHERE c.key_sha256 = ANY($1::bytea[])", digests
+    )
+    return {row[0]: DeviceRow(*tuple(row)[1:]) for row in rows}
 
 
 async def device_of_certificate(connection: Connection, digest: bytes) -> DeviceRow | None:
@@ -61,7 +65,7 @@ async def device_of_certificate(connection: Connection, digest: bytes) -> Device
     `digest` is the SHA-256 of the certificate in DER. That the client holds the private key is
     what the TLS handshake has shown; the database knows nothing of it.
     """
-    row = await connection.fetchrow(f"{_DEVICE} WHERE c.certificate_sha256 = $1", digest)
+    row = await connection.fetchrow(f"SELECT {_DEVICE} WHERE c.certificate_sha256 = $1", digest)
     return None if row is None else DeviceRow(*row)
 
 
@@ -69,7 +73,7 @@ async def devices_of_credentials(
     connection: Connection, credentials: Sequence[UUID]
 ) -> list[DeviceRow]:
     """Return the present state of devices by the credentials they signed in with."""
-    rows = await connection.fetch(f"{_DEVICE} WHERE c.id = ANY($1::uuid[])", credentials)
+    rows = await connection.fetch(f"SELECT {_DEVICE} WHERE c.id = ANY($1::uuid[])", credentials)
     return [DeviceRow(*row) for row in rows]
 
 
@@ -141,6 +145,20 @@ async def mark_sent(connection: Connection, commands: Sequence[UUID]) -> None:
         """,
         commands,
     )
+
+
+async def devices_with_downlink(connection: Connection, devices: Sequence[UUID]) -> set[UUID]:
+    """Return which of these devices have open commands (overdue ones too) or a desired state."""
+    rows = await connection.fetch(
+        """
+        SELECT device_id FROM device_commands
+        WHERE device_id = ANY($1::uuid[]) AND status IN ('pending', 'sent')
+        UNION SELECT device_id FROM device_attributes
+        WHERE device_id = ANY($1::uuid[]) AND desired_version > 0
+        """,
+        devices,
+    )
+    return {row["device_id"] for row in rows}
 
 
 async def devices_with_pending_commands(

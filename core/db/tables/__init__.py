@@ -29,6 +29,7 @@ from core.db.tables.identity import (
     UserRole,
     UserSession,
 )
+from core.db.tables.mqtt import MqttMessage, MqttReceived, MqttRetained, MqttSession
 from core.db.tables.rollups import (
     DayRollup,
     FiveMinuteRollup,
@@ -58,6 +59,10 @@ __all__ = [
     "LatestTelemetry",
     "MetricList",
     "MinuteRollup",
+    "MqttMessage",
+    "MqttReceived",
+    "MqttRetained",
+    "MqttSession",
     "NotificationChannel",
     "Organization",
     "Permission",
