@@ -79,7 +79,7 @@ async def devices_of_credentials(
 
 async def devices_by_id(connection: Connection, devices: Sequence[UUID]) -> list[DeviceRow]:
     """Return the present state of devices, once for each of their credentials."""
-    rows = await connection.fetch(f"{_DEVICE} WHERE d.id = ANY($1::uuid[])", devices)
+    rows = await connection.fetch(f"SELECT {_DEVICE} WHERE d.id = ANY($1::uuid[])", devices)
     return [DeviceRow(*row) for row in rows]
 
 

@@ -35,7 +35,7 @@ def anybody(device: MadeDevice, tenant_id: UUID) -> AllowAll:
             profile_id=uuid4(),
             site=None,
             tags=[],
-        )  # fmt: skip
+        )
     )
 
 
