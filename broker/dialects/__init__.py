@@ -1,0 +1,1 @@
+"""Devices that speak another platform's language over MQTT, unmodified."""
