@@ -26,6 +26,7 @@ from api.security.permissions import refuse_undeclared
 from api.services import open_services
 from api.telemetry.dead_letters_endpoints import router as dead_letters
 from api.telemetry.endpoints import router as telemetry
+from api.telemetry.imports_endpoints import router as imports
 from api.telemetry.ingest_endpoints import router as ingest
 from api.web import serve_web
 from api.webhooks.endpoints import router as webhooks
@@ -50,6 +51,7 @@ ROUTERS = (
     twins,
     telemetry,
     dead_letters,
+    imports,
     ingest,
     workflows,
     executions,
@@ -94,7 +96,8 @@ def create_app(settings: Settings) -> FastAPI:
     refuse_undeclared(app.routes)
     serve_web(app)
     # The last one added is the outermost.
-    app.add_middleware(BodyLimit, default=BODY_LIMIT, larger=LARGER_BODIES)
+    files = {"/api/v1/telemetry/imports": settings.api.import_max_bytes}
+    app.add_middleware(BodyLimit, default=BODY_LIMIT, larger=LARGER_BODIES | files)
     app.add_middleware(
         CORSMiddleware,
         allow_origins=settings.api.cors_origins,

@@ -51,6 +51,7 @@ def _automation() -> Capabilities:
     from workflows.device_decommissioning import DeviceDecommissioning
     from workflows.device_provisioning import DeviceProvisioning
     from workflows.model_training import ModelTraining
+    from workflows.telemetry_import import TelemetryImport
     from workflows.webhook_delivery import WebhookDelivery
 
     return Capabilities(
@@ -60,6 +61,7 @@ def _automation() -> Capabilities:
             DeviceDecommissioning,
             DeviceProvisioning,
             ModelTraining,
+            TelemetryImport,
             WebhookDelivery,
         ),
         families=(
@@ -81,6 +83,7 @@ def _outbound() -> Capabilities:
 
 
 def _training() -> Capabilities:
+    from activities.telemetry_import import ImportActivities
     from activities.training import TrainingActivities
 
-    return Capabilities(workflows=(), families=(TrainingActivities,), parallel=1)
+    return Capabilities(workflows=(), families=(ImportActivities, TrainingActivities), parallel=1)

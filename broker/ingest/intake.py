@@ -30,10 +30,8 @@ from broker.metrics import BrokerMetrics
 from core.db.repositories.ingest import EventRow, ResponseRow, instant
 from core.db.repositories.ingest_dead_letters import DeadLetterRow
 from core.db.repositories.rollups import LATE_AFTER
+from core.limits import MAX_LISTS
 from core.topics_acl import Route
-
-MAX_LISTS: Final = 10_000
-"""Metric lists of one tenant; a device that invents names would otherwise fill the database."""
 
 _DAY: Final = 86_400_000_000
 _HOUR: Final = 3_600_000_000

@@ -13,13 +13,7 @@ from uuid import UUID
 
 import msgspec
 
-MAX_METRICS: Final = 1000
-MAX_NAME: Final = 100  # characters
-OLDEST: Final = 946_684_800_000_000
-"""2000-01-01 in microseconds; an earlier time is a clock that was never set."""
-FUTURE: Final = 86_400_000_000
-"""How far ahead a device's clock may be, in microseconds."""
-
+from core.limits import FUTURE, MAX_METRICS, MAX_NAME, OLDEST
 
 _LATEST: Final = 1e15  # milliseconds; what is beyond no datetime can say
 

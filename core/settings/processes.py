@@ -15,6 +15,7 @@ class ApiSettings(BaseSettings):
         public_url: How clients reach it; unset, host and port.
         access_token_seconds, refresh_token_seconds: Lifetimes of tokens.
         cors_origins: Origins that browsers may call from; none by default.
+        import_max_bytes: Largest file of measurements that is taken.
     """
 
     model_config = SettingsConfigDict(env_prefix="IOTLINKER_API_")
@@ -25,6 +26,7 @@ class ApiSettings(BaseSettings):
     access_token_seconds: int = 900
     refresh_token_seconds: int = 14 * 24 * 3600
     cors_origins: list[str] = []
+    import_max_bytes: int = 1024 * 1024 * 1024
 
 
 class BrokerSettings(BaseSettings):

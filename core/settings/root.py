@@ -97,6 +97,11 @@ class Settings:
         return self.home / "artifacts"
 
     @property
+    def imports(self) -> Path:
+        """Folder for uploaded files of measurements."""
+        return self.home / "imports"
+
+    @property
     def logs(self) -> Path:
         """Folder for the processes' logs."""
         return self.home / "logs"

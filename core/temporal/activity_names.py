@@ -44,3 +44,10 @@ class TrainingActivity(StrEnum):
     EVALUATE = "training.evaluate"
     REGISTER = "training.register"
     PROMOTE = "training.promote"
+
+
+class ImportActivity(StrEnum):
+    """Importing files of measurements."""
+
+    STORE = "import.store"
+    CLOSE = "import.close"

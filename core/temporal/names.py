@@ -31,6 +31,7 @@ class WorkflowType(StrEnum):
     DEVICE_DECOMMISSIONING = "DeviceDecommissioning"
     MODEL_TRAINING = "ModelTraining"
     WEBHOOK_DELIVERY = "WebhookDelivery"
+    TELEMETRY_IMPORT = "TelemetryImport"
 
 
 class Signal(StrEnum):
@@ -77,6 +78,11 @@ def training_id(tenant_id: UUID, training_id: UUID) -> str:
 def webhook_delivery_id(tenant_id: UUID, delivery_id: UUID) -> str:
     """Return the Temporal id of a webhook delivery."""
     return f"webhook:{tenant_id}:{delivery_id}"
+
+
+def telemetry_import_id(tenant_id: UUID, import_id: UUID) -> str:
+    """Return the Temporal id of an import of measurements."""
+    return f"import:{tenant_id}:{import_id}"
 
 
 def idempotency_key(workflow_id: str, path: str, iteration: int = 0) -> str:

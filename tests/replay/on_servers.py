@@ -12,6 +12,7 @@ from temporalio.client import WorkflowHandle
 
 from core import webhooks
 from core.db.session import Database
+from core.imports.files import file_of
 from core.settings import Settings
 from core.temporal.contracts import (
     BulkProvisioningInput,
@@ -29,6 +30,7 @@ from core.temporal.names import (
     training_id,
     webhook_delivery_id,
 )
+from tests.support.imports import begin, line, prepare
 from tests.support.provisioning import Plant, connect_device
 from tests.support.receiver import Answer, Receiver
 from tests.support.tenants import make_device
@@ -193,6 +195,21 @@ async def _deliver(stage: Stage, *answers: Answer) -> Handle:
     )
 
 
+async def _imported(stage: Stage) -> Handle:
+    plant = stage.real
+    await make_device(plant.owner, plant.tenant_id, plant.profile_id, "engine-1")
+    lines = [line(1), line(2, "nobody")]
+    made = await prepare(stage.settings, plant.owner, plant.tenant_id, lines)
+    return await begin(plant.environment.client, plant.tenant_id, made)
+
+
+async def _import_failed(stage: Stage) -> Handle:
+    plant = stage.real
+    made = await prepare(stage.settings, plant.owner, plant.tenant_id, [])
+    file_of(stage.settings.imports, made, "csv").unlink()
+    return await begin(plant.environment.client, plant.tenant_id, made)
+
+
 SCENARIOS: Final[dict[str, Callable[[Stage], Awaitable[Handle]]]] = {
     "provisioning/connected": _connected,
     "provisioning/expired": _expired,
@@ -203,6 +220,8 @@ SCENARIOS: Final[dict[str, Callable[[Stage], Awaitable[Handle]]]] = {
     "provisioning/bulk_next_run": _bulk_next_run,
     "decommissioning/in_service": _decommissioned,
     "decommissioning/while_provisioned": _decommissioned_while_provisioned,
+    "imports/completed": _imported,
+    "imports/failed": _import_failed,
     "training/champion": _trained,
     "training/not_enough_data": _not_enough_data,
     "webhooks/delivered": _delivered,

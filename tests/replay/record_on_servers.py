@@ -17,6 +17,7 @@ from temporalio.testing import WorkflowEnvironment
 
 from activities.provisioning import ProvisioningActivities
 from activities.resources import Resources
+from activities.telemetry_import import ImportActivities
 from activities.training import TrainingActivities
 from activities.webhooks import WebhookActivities
 from benchmarks.support.stack import data_servers
@@ -76,7 +77,7 @@ async def _working(client: Client, resources: Resources) -> AsyncGenerator[None]
     families = {
         TaskQueue.AUTOMATION: [ProvisioningActivities(resources)],
         TaskQueue.OUTBOUND: [WebhookActivities(resources)],
-        TaskQueue.TRAINING: [TrainingActivities(resources)],
+        TaskQueue.TRAINING: [TrainingActivities(resources), ImportActivities(resources)],
     }
     async with working(client, capabilities(TaskQueue.AUTOMATION).workflows, families):
         yield

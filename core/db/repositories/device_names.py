@@ -1,11 +1,14 @@
 """Devices by what people and other systems call them."""
 
 from collections.abc import Collection
+from typing import Literal
 from uuid import UUID
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncSession
+
+from core.db.repositories import devices
 
 # A device in service stands before those whose name it took over.
 _BY_NAME = sa.text(
@@ -22,6 +25,20 @@ _BY_EXTERNAL_ID = sa.text(
     GROUP BY 1 HAVING count(*) = 1
     """
 ).bindparams(sa.bindparam("names", type_=ARRAY(sa.Text)))
+
+
+async def by(
+    session: AsyncSession, kind: Literal["id", "name", "external_id"], names: Collection[str]
+) -> dict[str, UUID]:
+    """Return the tenant's devices by one of the ways to name them; ids are UUIDs as text."""
+    match kind:
+        case "id":
+            there = await devices.existing(session, [UUID(name) for name in names])
+            return {str(device_id): device_id for device_id in there}
+        case "name":
+            return await by_name(session, names)
+        case "external_id":
+            return await by_external_id(session, names)
 
 
 async def by_name(session: AsyncSession, names: Collection[str]) -> dict[str, UUID]:

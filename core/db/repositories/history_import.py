@@ -87,6 +87,16 @@ async def metric_list(session: AsyncSession, tenant_id: UUID, names: Sequence[st
     return number
 
 
+async def count_lists(session: AsyncSession, tenant_id: UUID) -> int:
+    """Return how many metric lists a tenant has."""
+    return (
+        await session.scalar(
+            select(sa.func.count()).select_from(MetricList).where(MetricList.tenant_id == tenant_id)
+        )
+        or 0
+    )
+
+
 async def ensure_partitions(session: AsyncSession, days: Iterable[date]) -> None:
     """Make sure that measurements of these days (UTC) have a place of their own."""
     for day in sorted(set(days)):

@@ -29,6 +29,7 @@ from core.db.tables.identity import (
     UserRole,
     UserSession,
 )
+from core.db.tables.imports import ImportRefusal, TelemetryImport
 from core.db.tables.mqtt import MqttMessage, MqttReceived, MqttRetained, MqttSession
 from core.db.tables.rollups import (
     DayRollup,
@@ -56,6 +57,7 @@ __all__ = [
     "DeviceProfile",
     "FiveMinuteRollup",
     "HourRollup",
+    "ImportRefusal",
     "LatestTelemetry",
     "MetricList",
     "MinuteRollup",
@@ -72,6 +74,7 @@ __all__ = [
     "RollupProgress",
     "StaleHour",
     "Telemetry",
+    "TelemetryImport",
     "Tenant",
     "TriggerOutbox",
     "TriggerState",
