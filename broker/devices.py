@@ -14,7 +14,7 @@ from core.db.repositories.ingest_rows import RowEncoder, device_prefix
 
 if TYPE_CHECKING:
     from broker.ingest.profiles import ProfileRules, Profiles, Stream
-    from broker.ingest.triggers import Binding
+    from broker.ingest.watches import MetricWatch
 
 MetricLists = dict[tuple[str, ...], RowEncoder]
 """Names → encoder, of one tenant."""
@@ -48,7 +48,7 @@ class Device:
         seen: When its newest measurement was received, in microseconds; 0 for never.
         rules: What its profile says about measurements.
         streams: What its messages are measured by, by the metrics they hold; None without rules.
-        bindings: The triggers that watch it, with their states.
+        bindings: The triggers that watch it, with their states, by metric.
         context: What expressions see as `device`.
         pending: Parts on their way to the database. While there are some, the trigger states in
             memory are newer than the stored ones.
@@ -86,7 +86,7 @@ class Device:
         self.rules: ProfileRules | None = None
         self.streams: dict[tuple[str, ...], Stream] | None = None
         self.pending = 0
-        self.bindings: tuple[Binding, ...] = ()
+        self.bindings: tuple[MetricWatch, ...] = ()
         self.connections: set[Connection] = set()
         self.remembered = False
         self.refresh(row)

@@ -33,6 +33,7 @@ from core.db.repositories.ingest_devices import (
 _log = structlog.get_logger(__name__)
 
 _PERIOD: Final = 30.0  # seconds
+_AT_ONCE: Final = 200  # devices whose triggers are bound before others have their turn
 _SWEEP: Final = 1.0  # seconds between looks for silent connections
 _DAY: Final = 86_400
 _CHANNELS: Final = (
@@ -124,8 +125,10 @@ class Housekeeping:
         async with self._database.connection() as connection:
             rows = await telemetry_definitions(connection)
         void = self._triggers.load(rows)
-        for device in self._devices:
+        for number, device in enumerate(self._devices):
             self._triggers.bind(device, None)
+            if number % _AT_ONCE == _AT_ONCE - 1:
+                await asyncio.sleep(0)  # thousands of devices must not hold up the messages
         if void:
             part = Part(None, None)
             part.effect().forget.extend(void)

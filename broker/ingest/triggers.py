@@ -13,6 +13,7 @@ import structlog
 
 from broker.devices import Device
 from broker.ingest.batching import Effects, Part, Scores
+from broker.ingest.watches import Binding, MetricWatch, Watch, by_metric
 from broker.metrics import BrokerMetrics
 from core.db.repositories.ingest import (
     DefinitionRow,
@@ -33,27 +34,34 @@ Key = tuple[UUID, int]
 """Automation and position among its triggers."""
 
 
-class _Watch(msgspec.Struct, frozen=True):
-    """One compiled trigger of one published version; `source` is its JSON, `digest` the SHA-256."""
+class _Tenant:
+    """The triggers of one tenant, by what they watch."""
 
-    tenant_id: UUID
-    workflow_id: UUID
-    version: int
-    index: int
-    source: bytes
-    digest: bytes
-    trigger: CompiledTrigger
+    __slots__ = ("_of_all", "_of_device", "_of_type")
 
+    def __init__(self) -> None:
+        self._of_all: list[Watch] = []
+        self._of_device: dict[UUID, list[Watch]] = {}
+        self._of_type: dict[str, list[Watch]] = {}
 
-class Binding:
-    """A trigger that watches a device, with what it remembers of it."""
+    def add(self, watch: Watch) -> None:
+        """Add one."""
+        trigger = watch.trigger
+        if trigger.device_id is not None:
+            self._of_device.setdefault(trigger.device_id, []).append(watch)
+        elif trigger.device_type is not None:
+            self._of_type.setdefault(trigger.device_type, []).append(watch)
+        else:
+            self._of_all.append(watch)
 
-    __slots__ = ("metric", "state", "watch")
-
-    def __init__(self, watch: _Watch, state: TriggerState) -> None:
-        self.watch = watch
-        self.metric = watch.trigger.metric
-        self.state = state
+    def watching(self, device: Device) -> list[Watch]:
+        """Return those that watch a device."""
+        near = (
+            *self._of_all,
+            *self._of_type.get(device.profile, ()),
+            *self._of_device.get(device.id, ()),
+        )
+        return [watch for watch in near if watch.trigger.applies_to(device.id, device.profile)]
 
 
 def _microseconds(row: Any) -> int | None:
@@ -65,8 +73,8 @@ class TriggerIndex:
 
     def __init__(self, metrics: BrokerMetrics) -> None:
         self._metrics = metrics
-        self._watches: dict[Key, _Watch] = {}
-        self._tenants: dict[UUID, list[_Watch]] = {}
+        self._watches: dict[Key, Watch] = {}
+        self._tenants: dict[UUID, _Tenant] = {}
         self._complained = 0.0
 
     def watches(self, tenant_id: UUID) -> bool:
@@ -79,7 +87,7 @@ class TriggerIndex:
         Returns:
             The triggers that are gone or changed: what they remember is void.
         """
-        watches: dict[Key, _Watch] = {}
+        watches: dict[Key, Watch] = {}
         for row in rows:
             for index, definition in enumerate(msgspec.json.decode(row.triggers)):
                 if not isinstance(definition, dict) or definition.get("type") != "telemetry":
@@ -95,10 +103,10 @@ class TriggerIndex:
         self._watches = watches
         self._tenants = {}
         for watch in watches.values():
-            self._tenants.setdefault(watch.tenant_id, []).append(watch)
+            self._tenants.setdefault(watch.tenant_id, _Tenant()).add(watch)
         return void
 
-    def _compile(self, row: DefinitionRow, index: int, definition: dict[str, Any]) -> _Watch | None:
+    def _compile(self, row: DefinitionRow, index: int, definition: dict[str, Any]) -> Watch | None:
         source = _encode(definition)
         old = self._watches.get((row.workflow_id, index))
         if old is not None and old.source == source:
@@ -118,7 +126,7 @@ class TriggerIndex:
                     errors=[f"{fault.pointer}: {fault.message}" for fault in error.errors],
                 )
                 return None
-        return _Watch(row.tenant_id, row.workflow_id, row.version, index, source, digest, trigger)
+        return Watch(row.tenant_id, row.workflow_id, row.version, index, source, digest, trigger)
 
     def bind(self, device: Device, stored: Iterable[TriggerStateRow] | None) -> None:
         """Give a device the triggers that watch it.
@@ -130,10 +138,12 @@ class TriggerIndex:
         """
         states: dict[Key, TriggerState] = {}
         if stored is None:
-            for binding in device.bindings:
-                key = (binding.watch.workflow_id, binding.watch.index)
-                if key in self._watches and self._watches[key].source == binding.watch.source:
-                    states[key] = binding.state
+            for watched in device.bindings:
+                watched.wake()
+                for binding in watched.bindings:
+                    key = (binding.watch.workflow_id, binding.watch.index)
+                    if key in self._watches and self._watches[key].source == binding.watch.source:
+                        states[key] = binding.state
         else:
             for row in stored:
                 watch = self._watches.get((row.workflow_id, row.trigger_index))
@@ -145,10 +155,10 @@ class TriggerIndex:
                     since=_microseconds(row.since),
                     last_fired=_microseconds(row.last_fired),
                 )
-        device.bindings = tuple(
+        tenant = self._tenants.get(device.tenant_id)
+        device.bindings = by_metric(
             Binding(watch, states.get((watch.workflow_id, watch.index)) or TriggerState())
-            for watch in self._tenants.get(device.tenant_id, ())
-            if watch.trigger.applies_to(device.id, device.profile)
+            for watch in (tenant.watching(device) if tenant is not None else ())
         )
 
     def judge(
@@ -170,12 +180,27 @@ class TriggerIndex:
             values: By metric.
             quality: Their scores.
         """
-        for binding in device.bindings:
-            value = values.get(binding.metric)
+        for watched in device.bindings:
+            value = values.get(watched.metric)
             if value is None:
                 continue
+            due = watched.due(value, at, now)
+            if due:
+                score = 100 if quality is None else quality[[*values].index(watched.metric)]
+                self._look(part, device, watched, due, (at, now, value, values, score))
+
+    def _look(
+        self,
+        part: Part,
+        device: Device,
+        watched: MetricWatch,
+        due: Sequence[Binding],
+        sample: tuple[int, int, float, Mapping[str, float | None], int],
+    ) -> None:
+        at, now, value, values, score = sample
+        changed = False
+        for binding in due:
             trigger = binding.watch.trigger
-            score = 100 if quality is None else quality[[*values].index(binding.metric)]
             if score < trigger.min_quality:
                 continue
             context = None
@@ -185,7 +210,7 @@ class TriggerIndex:
                     "values": values,
                     "quality": score,
                     "device": device.context,
-                    "trigger": self._event(device, at, binding.metric, values)
+                    "trigger": self._event(device, at, watched.metric, values)
                     | {"time": instant(at)},
                 }
             try:
@@ -194,7 +219,10 @@ class TriggerIndex:
                 self._complain(binding, device, error)
                 continue
             if step is not Step.NOTHING:
+                changed = True
                 self._record(device, binding, at, values, step, part.effect())
+        if changed:
+            watched.settle()
 
     def _record(
         self,
@@ -223,7 +251,7 @@ class TriggerIndex:
                 workflow_id=str(watch.workflow_id),
                 version=watch.version,
                 event_key=f"t{watch.index}:{device.id}:{at // 1000}",
-                trigger=self._event(device, at, binding.metric, values),
+                trigger=self._event(device, at, watch.trigger.metric, values),
                 device_id=str(device.id),
             )
             effects.outbox.append(

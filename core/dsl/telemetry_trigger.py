@@ -16,6 +16,7 @@ remember is in `TriggerState`, which the caller stores. The invariants, cited in
    the state stays as it is and the error is the caller's to report.
 """
 
+import math
 import operator
 from collections.abc import Callable, Mapping
 from datetime import timedelta
@@ -86,6 +87,8 @@ class CompiledTrigger:
     """A telemetry trigger that is ready to judge measurements.
 
     Attributes:
+        device_id: The only device it watches; None is any.
+        device_type: The only profile whose devices it watches; None is any.
         metric: Name of the metric it looks at.
         min_quality: Score below which a measurement is not to be judged at all.
         needs_context: The condition is an expression; `observe` wants a context.
@@ -94,13 +97,13 @@ class CompiledTrigger:
     __slots__ = (
         "_compare",
         "_cooldown",
-        "_device_id",
-        "_device_type",
         "_expression",
         "_hold",
         "_op",
         "_release",
         "_threshold",
+        "device_id",
+        "device_type",
         "metric",
         "min_quality",
         "needs_context",
@@ -109,8 +112,8 @@ class CompiledTrigger:
     def __init__(self, trigger: TelemetryTrigger) -> None:
         self.metric = trigger.metric
         self.min_quality = trigger.min_quality
-        self._device_type = trigger.device_type
-        self._device_id = trigger.device_id
+        self.device_type = trigger.device_type
+        self.device_id = trigger.device_id
         self._hold = _microseconds(trigger.for_)
         self._cooldown = _microseconds(trigger.cooldown)
         self._expression: Expression | None = None
@@ -150,9 +153,9 @@ class CompiledTrigger:
 
     def applies_to(self, device_id: UUID, device_type: str) -> bool:
         """Tell whether it watches this device of this profile."""
-        if self._device_id is not None and self._device_id != device_id:
+        if self.device_id is not None and self.device_id != device_id:
             return False
-        return self._device_type is None or self._device_type == device_type
+        return self.device_type is None or self.device_type == device_type
 
     def observe(
         self,
@@ -200,6 +203,22 @@ class CompiledTrigger:
             return step  # invariant 4: it may still fire later in this activation
         state.fired, state.last_fired = True, time
         return Step.FIRED
+
+    def quiet(self, state: TriggerState) -> tuple[float, float] | None:
+        """Return an open interval of values which leave `state` as it is, at whatever time.
+
+        So of any number of triggers with such intervals one comparison tells whether any must look
+        at a measurement. None where there is no such interval: then `observe` must see every one.
+        """
+        if self._op not in (">", ">=", "<", "<=") or self.min_quality:
+            return None  # (with a least quality, some are not to be judged at all)
+        if state.active and not state.fired:
+            return None  # it waits for `for` or `cooldown`, so the time counts
+        # Inactive, it stays so short of the threshold; fired, it stays so up to the release.
+        above = self._op in (">", ">=")
+        if state.active:
+            return (self._release, math.inf) if above else (-math.inf, self._release)
+        return (-math.inf, self._threshold) if above else (self._threshold, math.inf)
 
     def _released(self, value: float) -> bool:
         match self._op:
