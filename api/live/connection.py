@@ -174,6 +174,7 @@ class LiveConnection:
             return
         if channels:
             self._subscribed |= channels
+            self._outlet.batches = self._outlet.batches or inbound.payload.get("batch") is True
             async with asyncio.TaskGroup() as tasks:
                 for name in channels:
                     tasks.create_task(

@@ -1,5 +1,6 @@
 """What travels over WebSockets, by the requirements' message form."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
@@ -73,23 +74,41 @@ class Bundle:
         size: About how many frames it becomes.
     """
 
-    __slots__ = ("_channel", "_data", "_frames", "size")
+    __slots__ = ("_channel", "_data", "_frames", "_whole", "size")
 
     def __init__(self, channel: Channel, data: bytes) -> None:
         self._channel = channel
         self._data = data
         self._frames: list[str] | None = None
+        self._whole: list[str] | None = None
         self.size = max(1, data.count(b'"device_id"')) if channel is Channel.DEVICE_DATA else 1
 
     def frames(self) -> list[str]:
         """Return the messages for a client; none when the bus's is not what it documents."""
         if self._frames is None:
-            try:
-                self._frames = _from_bus(self._channel, self._data)
-            except ValueError as error:
-                logger.warning("live.bad_message", channel=self._channel, error=str(error))
-                self._frames = []
+            self._frames = self._made(_from_bus)
         return self._frames
+
+    def whole(self) -> list[str]:
+        """Return them for a client that takes measurements in batches."""
+        if self._channel is not Channel.DEVICE_DATA:
+            return self.frames()
+        if self._whole is None:
+            self._whole = self._made(_batch)
+        return self._whole
+
+    def _made(self, make: Callable[[Channel, bytes], list[str]]) -> list[str]:
+        try:
+            return make(self._channel, self._data)
+        except ValueError as error:
+            logger.warning("live.bad_message", channel=self._channel, error=str(error))
+            return []
+
+
+def _batch(channel: Channel, data: bytes) -> list[str]:
+    _raws.decode(data)
+    head = f'{{"type":"batch","channel":"{channel}","payload":'
+    return [f'{head}{data.decode()},"timestamp":"{now()}"}}']
 
 
 def _from_bus(channel: Channel, data: bytes) -> list[str]:

@@ -16,11 +16,15 @@ class Outlet:
 
     A client that is too slow loses the oldest messages and is told how many: it sees that its
     picture has a hole, and nobody else waits for it.
+
+    Attributes:
+        batches: The client takes measurements that were stored together in one message.
     """
 
     def __init__(self, metrics: Metrics, capacity: int = CAPACITY) -> None:
         self._metrics = metrics
         self._capacity = capacity
+        self.batches = False
         self._waiting: deque[Bundle | str] = deque()
         self._size = 0
         self._dropped = 0
@@ -57,7 +61,7 @@ class Outlet:
                 if isinstance(message, str):
                     batch.append(message)
                 else:
-                    batch += message.frames()
+                    batch += message.whole() if self.batches else message.frames()
             self._waiting.clear()
             self._size = 0
         self._metrics.live_sent.inc(len(batch))

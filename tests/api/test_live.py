@@ -272,6 +272,19 @@ async def test_of_a_burst_of_measurements_the_newest_are_kept_and_the_lost_are_c
     assert len(await outlet.take()) == 9
 
 
+async def test_measurements_stored_together_come_as_one_message_when_asked_for(
+    address: str, admin: Person, device: MadeDevice, bus: Redis
+) -> None:
+    async with _signed_in(address, "/ws/device-data", admin) as socket:
+        await _subscribe(socket, "device-data", device_id=str(device.id), batch=True)
+        readings = [_reading(device.id, number) for number in range(3)]
+        await bus.publish(channels.telemetry(device.id), b"not json")
+        await bus.publish(channels.telemetry(device.id), json.dumps(readings))
+        message = await _receive(socket)
+        assert (message["type"], message["channel"]) == ("batch", "device-data")
+        assert message["payload"] == readings
+
+
 async def test_a_message_of_the_bus_that_is_malformed_stops_nothing(
     address: str, admin: Person, device: MadeDevice, bus: Redis
 ) -> None:

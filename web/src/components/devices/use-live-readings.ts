@@ -20,8 +20,8 @@ export function useLiveReadings(deviceId: string): {
   const timer = useRef<ReturnType<typeof setTimeout>>(undefined);
 
   const receive = useCallback((message: Message) => {
-    if (message.type !== "data") return;
-    arrived.current.push(message.payload as Reading);
+    if (message.type !== "batch") return;
+    arrived.current.push(...(message.payload as Reading[]));
     timer.current ??= setTimeout(() => {
       const batch = arrived.current;
       arrived.current = [];

@@ -24,7 +24,7 @@ export function useChannel(
       openChannel({
         path,
         channel: path.slice("/ws/".length),
-        payload: deviceId ? { device_id: deviceId } : {},
+        payload: deviceId ? { device_id: deviceId, batch: true } : {},
         token: freshToken,
         onMessage: (message) => handle(message),
         onStatus: setStatus,
