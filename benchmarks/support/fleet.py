@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+from sqlalchemy.ext.asyncio import AsyncSession
+
 from core.crypto import device_key_digest, new_device_key
 from core.db.session import Database
 from core.db.tables import (
@@ -43,8 +45,23 @@ class Fleet:
     devices: list[tuple[UUID, str]]
 
 
-async def make_fleet(settings: Settings, count: int, tenant_id: UUID | None = None) -> Fleet:
-    """Make `count` devices of the profile `engine`, in a new tenant unless one is given."""
+async def make_fleet(
+    settings: Settings,
+    count: int,
+    tenant_id: UUID | None = None,
+    *,
+    profiles: int = 1,
+    triggers: int = 1,
+) -> Fleet:
+    """Make `count` devices.
+
+    Args:
+        settings: Of the platform.
+        count: Devices; the first is of the first profile, and so on in turn.
+        tenant_id: Whose they are; None makes a tenant.
+        profiles: Profiles; the first is `engine`.
+        triggers: Automations that watch each profile, with a trigger each.
+    """
     owner = Database.connect(settings, "owner")
     try:
         async with owner.transaction(None) as session:
@@ -58,28 +75,15 @@ async def make_fleet(settings: Settings, count: int, tenant_id: UUID | None = No
                 session.add(tenant)
                 await session.flush()
                 tenant_id = tenant.id
-            profile = DeviceProfile(
-                tenant_id=tenant_id,
-                name="engine",
-                configuration={"metrics": dict.fromkeys(METRICS, RULE)},
-            )
-            automation = Workflow(tenant_id=tenant_id, name="Overheating", current_version=1)
-            session.add_all((profile, automation))
-            await session.flush()
-            definition = {"name": "Overheating", "triggers": [TRIGGER], "actions": []}
-            session.add(
-                WorkflowVersion(
-                    workflow_id=automation.id,
-                    version=1,
-                    tenant_id=tenant_id,
-                    definition=definition,
-                )
-            )
+            made: list[UUID] = []
+            for number in range(profiles):
+                name = f"engine-{number}" if number else "engine"
+                made.append(await _profile(session, tenant_id, name, triggers))
             devices: list[tuple[UUID, str]] = []
             for number in range(count):
                 device = Device(
                     tenant_id=tenant_id,
-                    profile_id=profile.id,
+                    profile_id=made[number % profiles],
                     name=f"engine-{number}",
                     lifecycle="active",
                 )
@@ -97,3 +101,28 @@ async def make_fleet(settings: Settings, count: int, tenant_id: UUID | None = No
             return Fleet(tenant_id, devices)
     finally:
         await owner.close()
+
+
+async def _profile(session: AsyncSession, tenant_id: UUID, name: str, triggers: int) -> UUID:
+    profile = DeviceProfile(
+        tenant_id=tenant_id,
+        name=name,
+        configuration={"metrics": dict.fromkeys(METRICS, RULE)},
+    )
+    session.add(profile)
+    for number in range(triggers):
+        called = f"Overheating of {name}, {number}"
+        automation = Workflow(tenant_id=tenant_id, name=called, current_version=1)
+        session.add(automation)
+        await session.flush()
+        when = {"op": ">", "value": 1000 + number}
+        trigger = TRIGGER | {"device_type": name, "when": when}
+        session.add(
+            WorkflowVersion(
+                workflow_id=automation.id,
+                version=1,
+                tenant_id=tenant_id,
+                definition={"name": called, "triggers": [trigger], "actions": []},
+            )
+        )
+    return profile.id
