@@ -19,6 +19,7 @@ from api.devices.twin_endpoints import router as twins
 from api.live.endpoints import router as live
 from api.metrics import Metrics
 from api.middleware import BodyLimit, Surroundings
+from api.mqtt_auth.endpoints import router as mqtt_auth
 from api.openapi import DESCRIPTION, describe, operation_id
 from api.operations.endpoints import router as operations
 from api.profiles.endpoints import router as profiles
@@ -60,6 +61,7 @@ ROUTERS = (
     alerts,
     audit,
     live,
+    mqtt_auth,
     operations,
 )
 

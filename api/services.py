@@ -12,6 +12,7 @@ from starlette.requests import HTTPConnection
 
 from api.live.hub import Hub
 from api.metrics import Metrics
+from api.mqtt_auth.service import Gate
 from api.security.caller import Caller
 from api.security.passwords import Passwords
 from api.security.sessions import Sessions
@@ -47,6 +48,7 @@ class Services:
     sessions: Sessions
     passwords: Passwords
     throttle: LoginThrottle
+    gate: Gate
     hub: Hub
     metrics: Metrics
     intake: IntakeClient
@@ -117,6 +119,7 @@ async def open_services(settings: Settings, metrics: Metrics) -> AsyncGenerator[
                 sessions=Sessions(database, valkey, access_seconds=tokens.access_seconds),
                 passwords=Passwords(),
                 throttle=LoginThrottle(valkey),
+                gate=Gate(database, settings.ingest),
                 hub=hub,
                 metrics=metrics,
                 intake=IntakeClient(settings, http),

@@ -1,5 +1,6 @@
 """Every route says who may use it; an application with a route that does not is not made."""
 
+import hmac
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,7 +10,7 @@ from fastapi.routing import iter_route_contexts
 from starlette.requests import HTTPConnection
 from starlette.routing import BaseRoute
 
-from core.errors import ConfigurationError
+from core.errors import ConfigurationError, NotAuthenticatedError
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,26 @@ class DeviceOnly:
 
 
 @dataclass(frozen=True)
+class BrokerOnly:
+    """A declaration: for another MQTT broker, which shares a secret with the platform."""
+
+    async def __call__(self, connection: HTTPConnection) -> None:
+        """Check the secret. mosquitto-go-auth can set one header only, and that is the user agent.
+
+        Raises:
+            NotAuthenticatedError: It is not there.
+        """
+        secret: str = connection.app.state.services.settings.secrets.mqtt_auth
+        scheme, _, token = connection.headers.get("authorization", "").partition(" ")
+        agent = connection.headers.get("user-agent", "")
+        given = token if scheme.lower() == "bearer" else agent
+        if not hmac.compare_digest(given.strip().encode(), secret.encode()):
+            raise NotAuthenticatedError(
+                "Send `mqtt_auth` of secrets.json: Authorization: Bearer …, or as the User-Agent."
+            )
+
+
+@dataclass(frozen=True)
 class RequiresToSubscribe:
     """A declaration on a WebSocket: checked for every subscription, after the first message."""
 
@@ -86,7 +107,7 @@ class RequiresToSubscribe:
         """Check nothing yet: a browser can only send its token in a message."""
 
 
-Declaration = Public | SignedIn | Requires | DeviceOnly | RequiresToSubscribe
+Declaration = Public | SignedIn | Requires | DeviceOnly | BrokerOnly | RequiresToSubscribe
 
 DEVICE_KEY_HEADER = "x-device-key"
 
@@ -123,6 +144,7 @@ def requires_to_subscribe(permission: str) -> Any:
 public: Any = params.Depends(Public())
 signed_in: Any = params.Depends(SignedIn())
 device_only: Any = params.Depends(DeviceOnly())
+broker_only: Any = params.Depends(BrokerOnly())
 
 
 def declarations(routes: Sequence[BaseRoute]) -> Iterator[tuple[str, str, Declaration | None]]:

@@ -1,9 +1,10 @@
 """Our own processes: API, broker, outbound calls."""
 
 from ipaddress import IPv4Network, IPv6Network
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Literal
 
-from pydantic import field_validator
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 
@@ -58,6 +59,49 @@ class BrokerSettings(BaseSettings):
     flushers: int = 2
     high_water: int = 100_000
     low_water: int = 25_000
+
+
+class IngestSettings(BaseSettings):
+    """Ingest from an MQTT broker that is not ours.
+
+    Attributes:
+        mqtt: `mqtt://host[:port]` or `mqtts://…` of the broker.
+        username, password: How ingest signs in there.
+        ca_file: Certificates that its certificate is checked by; unset, the system's.
+        certificate_file, key_file: Client certificate and its key, in PEM.
+        protocol: MQTT version; `auto` tries 5 and falls back to 3.1.1.
+        group: Name of the shared subscription and start of the client ids.
+        shared: Share the messages among processes by `$share`. Without, for brokers that do not
+            know it, one process consumes and the others stand by.
+        shards: Among how many processes the evaluation of triggers is divided.
+        settle: Seconds after connecting for which messages wait before triggers judge them, those
+            that come again first. For brokers that repeat what was not acknowledged after newer
+            messages: then a little more than they wait before repeating (NATS: `ack_wait`).
+        receive_maximum: Messages under way that are not acknowledged (MQTT 5).
+        session_expiry: Seconds that the broker keeps messages while no ingest runs (MQTT 5).
+        offline_after: Seconds without a message after which a device counts as offline.
+        max_devices: Devices that one process remembers.
+        metrics_port: Port on loopback of its Prometheus endpoint and health check.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="IOTLINKER_INGEST_")
+
+    mqtt: str | None = None
+    username: str | None = None
+    password: SecretStr | None = None
+    ca_file: Path | None = None
+    certificate_file: Path | None = None
+    key_file: Path | None = None
+    protocol: Literal["auto", "5", "3.1.1"] = "auto"
+    group: Annotated[str, Field(pattern=r"^[A-Za-z0-9_\-]{1,40}$")] = "iotlinker"
+    shared: bool = True
+    shards: Annotated[int, Field(ge=1, le=64)] = 1
+    settle: Annotated[float, Field(ge=0, le=600)] = 0.0
+    receive_maximum: Annotated[int, Field(ge=1, le=65_535)] = 5_000
+    session_expiry: Annotated[int, Field(ge=60, le=4_294_967_294)] = 7 * 86_400
+    offline_after: Annotated[float, Field(gt=0)] = 300.0
+    max_devices: Annotated[int, Field(ge=10_000)] = 200_000
+    metrics_port: int = 9102
 
 
 class OutboundSettings(BaseSettings):

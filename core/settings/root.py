@@ -6,7 +6,12 @@ from pathlib import Path
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from core.settings.database import DatabaseSettings, Role, with_login
-from core.settings.processes import ApiSettings, BrokerSettings, OutboundSettings
+from core.settings.processes import (
+    ApiSettings,
+    BrokerSettings,
+    IngestSettings,
+    OutboundSettings,
+)
 from core.settings.secrets import Secrets
 from core.settings.services import MlflowSettings, TemporalSettings, ValkeySettings
 
@@ -35,6 +40,7 @@ class Settings:
     mlflow: MlflowSettings
     api: ApiSettings
     broker: BrokerSettings
+    ingest: IngestSettings
     outbound: OutboundSettings
 
     @property
@@ -128,5 +134,6 @@ def load_settings(home: Path | None = None) -> Settings:
         mlflow=MlflowSettings(),
         api=ApiSettings(),
         broker=BrokerSettings(),
+        ingest=IngestSettings(),
         outbound=OutboundSettings(),
     )

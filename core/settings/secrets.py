@@ -1,12 +1,13 @@
 """Secrets, generated on first start into one file that only its owner can read."""
 
 import base64
+import fcntl
 import json
 import os
 import secrets as random
 import tempfile
 from pathlib import Path
-from typing import Self
+from typing import Final, Self
 
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -35,6 +36,10 @@ def _ed25519_pem() -> str:
     )
 
 
+_LATER: Final = ("mqtt_auth",)
+"""Secrets that came with a later version: generated where an older one's file lacks them."""
+
+
 class Secrets(BaseModel):
     """Everything that must not be guessed.
 
@@ -46,6 +51,7 @@ class Secrets(BaseModel):
         signing_key: Ed25519 private key in PEM; signs access and refresh tokens.
         payload_key: 32 bytes in base64; encrypts Temporal payloads (AES-256-GCM).
         vault_key: 32 bytes in base64; encrypts secrets stored in the database (AES-256-GCM).
+        mqtt_auth: What another MQTT broker proves itself with when it asks about devices.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -60,6 +66,7 @@ class Secrets(BaseModel):
     signing_key: str
     payload_key: str
     vault_key: str
+    mqtt_auth: str
 
     def __repr__(self) -> str:
         """Name the type only: a secret must not reach a log through a repr."""
@@ -81,6 +88,7 @@ class Secrets(BaseModel):
             signing_key=_ed25519_pem(),
             payload_key=_aes_key(),
             vault_key=_aes_key(),
+            mqtt_auth=_token(),
         )
 
     @classmethod
@@ -107,6 +115,7 @@ class Secrets(BaseModel):
                 Path(temporary).unlink()
         if path.stat().st_mode & 0o077:
             raise ConfigurationError(f"{path} is readable by others; run: chmod 600 {path}")
+        _complete(path)
         try:
             return cls.model_validate_json(path.read_text())
         except ValidationError as error:
@@ -114,3 +123,21 @@ class Secrets(BaseModel):
             raise ConfigurationError(
                 f"{path} is damaged ({fields}); restore it from a backup"
             ) from None
+
+
+def _complete(path: Path) -> None:
+    """Add what a file of an older version lacks; one that is damaged otherwise is left alone."""
+    with path.open() as file:
+        fcntl.flock(file, fcntl.LOCK_EX)  # of several processes that start at once, one does it
+        try:
+            known = json.loads(path.read_text())
+        except ValueError:
+            return
+        if not isinstance(known, dict) or Secrets.model_fields.keys() - known != set(_LATER):
+            return
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".secrets-")
+        with os.fdopen(handle, "w") as fresh:
+            json.dump(known | {name: _token() for name in _LATER}, fresh, indent=2)
+            fresh.flush()
+            os.fsync(fresh.fileno())
+        Path(temporary).replace(path)

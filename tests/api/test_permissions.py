@@ -11,6 +11,7 @@ from sqlmodel import select
 
 from api.app import create_app
 from api.security.permissions import (
+    BrokerOnly,
     DeviceOnly,
     Public,
     Requires,
@@ -56,6 +57,8 @@ async def test_every_route_and_websocket_declares_exactly_one_permission(
     assert [(methods, path) for methods, path, one in found if one is None] == []
     assert {path for _, path, one in found if isinstance(one, Public)} == _PUBLIC
     assert {path for _, path, one in found if isinstance(one, DeviceOnly)} == _OF_DEVICES
+    hooks = {path for _, path, one in found if isinstance(one, BrokerOnly)}
+    assert {path.rpartition("/")[0] for path in hooks} == {"/api/v1/mqtt"}
     sockets = {path for methods, path, _ in found if methods == "WEBSOCKET"}
     assert sockets == {"/ws/device-data", "/ws/alerts", "/ws/dashboard"}
 
@@ -93,7 +96,7 @@ async def test_an_application_with_an_undeclared_route_is_not_made() -> None:
 
 async def test_nobody_gets_in_without_a_token(app: FastAPI, anonymous: httpx.AsyncClient) -> None:
     for methods, path, one in declarations(app.routes):
-        if isinstance(one, Requires | SignedIn):
+        if isinstance(one, Requires | SignedIn | BrokerOnly):
             answer = await anonymous.request(methods, _filled(path))
             assert answer.status_code == 401, (methods, path, answer.text)
 
@@ -149,7 +152,12 @@ def test_operation_ids_are_unique_and_stable(settings: Settings) -> None:
 def test_the_documented_routes_are_the_applications(settings: Settings) -> None:
     text = (Path(__file__).parents[2] / "docs" / "api.md").read_text()
     documented = set(re.findall(r"^\| `(\w+ /\S+)` \| `?([\w: ]+?)`? \|", text, re.MULTILINE))
-    words = {Public: "anybody", SignedIn: "signed in", DeviceOnly: "device key"}
+    words = {
+        Public: "anybody",
+        SignedIn: "signed in",
+        DeviceOnly: "device key",
+        BrokerOnly: "broker secret",
+    }
     declared = {
         (f"{method} {path}", getattr(one, "permission", None) or words[type(one)])
         for methods, path, one in declarations(create_app(settings).routes)

@@ -99,6 +99,40 @@ def broker(home: Home = None) -> None:
 
 
 @app.command()
+def ingest(
+    home: Home = None,
+    mqtt: Annotated[
+        str | None,
+        typer.Option(
+            envvar="IOTLINKER_INGEST_MQTT", help="The broker: mqtt://host[:port] or mqtts://…"
+        ),
+    ] = None,
+    ca_file: Annotated[
+        Path | None, typer.Option(help="Certificates that the broker's is checked by, in PEM.")
+    ] = None,
+    certificate_file: Annotated[
+        Path | None, typer.Option(help="Client certificate, in PEM.")
+    ] = None,
+    key_file: Annotated[Path | None, typer.Option(help="Key of the client certificate.")] = None,
+    username: Annotated[
+        str | None,
+        typer.Option(help="Who signs in; the password is IOTLINKER_INGEST_PASSWORD."),
+    ] = None,
+) -> None:
+    """Ingest from another MQTT broker in this process; any number side by side."""
+    from workers.cli.processes import ingest as run
+
+    given = {
+        "mqtt": mqtt,
+        "ca_file": ca_file,
+        "certificate_file": certificate_file,
+        "key_file": key_file,
+        "username": username,
+    }
+    run(home, {name: value for name, value in given.items() if value is not None})
+
+
+@app.command()
 def worker(
     queues: Annotated[
         list[TaskQueue] | None, typer.Argument(help="Task queues; all when none is named.")

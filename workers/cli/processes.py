@@ -4,7 +4,8 @@ Each imports its own process only: together they would take seconds.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import uvloop
@@ -29,6 +30,14 @@ def broker(home: Path | None) -> None:
     from broker.main import main
 
     main()
+
+
+def ingest(home: Path | None, given: Mapping[str, object]) -> None:
+    """Ingest from another MQTT broker until a signal ends it; `given` overrides the settings."""
+    from broker.external.main import main
+
+    settings = load_settings(home)
+    main(replace(settings, ingest=settings.ingest.model_copy(update=dict(given))))
 
 
 def worker(home: Path | None, queues: Sequence[TaskQueue]) -> None:

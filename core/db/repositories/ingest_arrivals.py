@@ -5,30 +5,42 @@ the tenant, or devices that were found by it.
 """
 
 from collections.abc import Sequence
+from typing import Final
 from uuid import UUID
 
 from core.db.repositories.ingest import Connection, TriggerStateRow
 from core.db.repositories.ingest_devices import DeviceRow
 
+_DEVICE: Final = """
+    SELECT d.id, d.id, d.tenant_id, d.name, p.name, d.lifecycle,
+           d.lifecycle NOT IN ('decommissioned', 'expired') AND t.active,
+           d.metadata::text, d.location::text, d.profile_id, d.site, d.tags
+    FROM devices d
+    JOIN device_profiles p ON p.id = d.profile_id
+    JOIN tenants t ON t.id = d.tenant_id
+"""
+"""The columns of a `DeviceRow`; a device stands in for its credential."""
+
 
 async def devices_of_tenant(
     connection: Connection, tenant_id: UUID, devices: Sequence[UUID]
 ) -> dict[UUID, DeviceRow]:
-    """Return those of these devices that are the tenant's; they stand in for their credential."""
+    """Return those of these devices that are the tenant's."""
     rows = await connection.fetch(
-        """
-        SELECT d.id, d.id, d.tenant_id, d.name, p.name, d.lifecycle,
-               d.lifecycle NOT IN ('decommissioned', 'expired') AND t.active,
-               d.metadata::text, d.location::text, d.profile_id, d.site, d.tags
-        FROM devices d
-        JOIN device_profiles p ON p.id = d.profile_id
-        JOIN tenants t ON t.id = d.tenant_id
-        WHERE d.tenant_id = $1 AND d.id = ANY($2::uuid[])
-        """,
-        tenant_id,
-        devices,
+        f"{_DEVICE} WHERE d.tenant_id = $1 AND d.id = ANY($2::uuid[])", tenant_id, devices
     )
     return {row[1]: DeviceRow(*row) for row in rows}
+
+
+async def devices_let_in_elsewhere(
+    connection: Connection, devices: Sequence[UUID]
+) -> list[DeviceRow]:
+    """Return those of these devices that there are, of any tenant.
+
+    For messages of another broker, which has checked whose they are.
+    """
+    rows = await connection.fetch(f"{_DEVICE} WHERE d.id = ANY($1::uuid[])", devices)
+    return [DeviceRow(*row) for row in rows]
 
 
 async def trigger_states_of(

@@ -71,6 +71,19 @@ def test_a_damaged_file_is_refused_and_left_as_it_is(path: Path, fault: str) -> 
     assert not any(value in str(error.value) for value in content.values())
 
 
+def test_a_file_of_an_older_version_gets_what_is_new_and_keeps_the_rest(path: Path) -> None:
+    before = Secrets.load_or_create(path)
+    older = {k: v for k, v in json.loads(path.read_text()).items() if k != "mqtt_auth"}
+    path.write_text(json.dumps(older))
+    after = Secrets.load_or_create(path)
+    assert after.model_dump(exclude={"mqtt_auth"}) == older
+    assert len(after.mqtt_auth) > 30
+    assert after.mqtt_auth != before.mqtt_auth
+    assert Secrets.load_or_create(path) == after
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert [file.name for file in path.parent.iterdir()] == ["secrets.json"]
+
+
 def test_processes_that_start_at_once_agree(path: Path) -> None:
     script = (
         "import sys, pathlib; from core.settings.secrets import Secrets;"

@@ -1,0 +1,1 @@
+"""Ingest from Mosquitto and NATS."""
