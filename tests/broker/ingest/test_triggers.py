@@ -114,14 +114,16 @@ async def test_a_firing_is_in_the_outbox_with_what_the_run_needs(
 
 
 @asynccontextmanager
-async def broker_process(settings: Settings) -> AsyncGenerator[asyncio.subprocess.Process]:
+async def broker_process(
+    settings: Settings, module: str = "broker.main", *arguments: str
+) -> AsyncGenerator[asyncio.subprocess.Process]:
     """Run the broker as a process of its own."""
     environment = os.environ | {
         "IOTLINKER_BROKER_PORT": str(settings.broker.port),
         "IOTLINKER_BROKER_METRICS_PORT": str(settings.broker.metrics_port),
     }
     child = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "broker.main", env=environment, stderr=subprocess.DEVNULL
+        sys.executable, "-m", module, *arguments, env=environment, stderr=subprocess.DEVNULL
     )
 
     async def ready() -> bool:
