@@ -11,7 +11,7 @@ import struct
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from uuid import UUID
 
@@ -181,7 +181,7 @@ def _line(process: "subprocess.Popen[bytes]") -> bytes:
 
 
 @contextmanager
-def gathered(crowd: Crowd) -> Iterator[Gathered]:
+def gathered(crowd: Crowd) -> Generator[Gathered]:
     """Connect a crowd from a process of its own; it is gone at the end of the block."""
     process = subprocess.Popen(
         [sys.executable, "-m", "benchmarks.support.crowd"],

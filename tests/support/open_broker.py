@@ -1,19 +1,27 @@
-"""A broker that lets anybody in, as a process: `python -m tests.support.open_broker DEVICE TENANT`.
+"""A broker that lets anybody in, as a process: `python -m tests.support.open_broker KEY`.
 
-Everybody is that device. Tests kill it; people try other clients on it.
+Everybody is the device of this key. Tests kill it; people try other clients on it.
 """
 
 import sys
-from uuid import UUID, uuid4
 
 import uvloop
 
+from broker.database import IngestDatabase
 from broker.main import run
-from core.db.repositories.ingest_devices import DeviceRow
+from broker.mqtt.auth import Authenticator
 from core.settings import load_settings
 from tests.support.mqtt import AllowAll
 
+
+async def main(key: str) -> None:
+    """Run until told to stop."""
+    settings = load_settings()
+    database = IngestDatabase(settings)
+    row = await Authenticator(database).sign_in(key, None)
+    await database.close()
+    await run(settings, AllowAll(row))
+
+
 if __name__ == "__main__":
-    device, tenant = (UUID(argument) for argument in sys.argv[1:3])
-    row = DeviceRow(uuid4(), device, tenant, "any", "engine", "active", True, "{}", None)
-    uvloop.run(run(load_settings(), AllowAll(row)))
+    uvloop.run(main(sys.argv[1]))

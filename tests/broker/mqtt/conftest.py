@@ -4,11 +4,12 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from typing import Any
-from uuid import UUID, uuid4
 
+import asyncpg
 import pytest
 
-from core.db.repositories.ingest_devices import DeviceRow
+from core.crypto import device_key_digest
+from core.db.repositories.ingest_devices import devices_of_keys
 from core.settings import Settings
 from tests.broker.conftest import broker_running, broker_settings
 from tests.broker.mqtt.client import Client
@@ -19,24 +20,10 @@ Enter = Callable[..., Awaitable[Client]]
 
 
 @pytest.fixture
-def anybody(device: MadeDevice, tenant_id: UUID) -> AllowAll:
+async def anybody(device: MadeDevice, sql: "asyncpg.Connection[asyncpg.Record]") -> AllowAll:
     """The authorizer of a server that lets anybody in."""
-    return AllowAll(
-        DeviceRow(
-            uuid4(),
-            device.id,
-            tenant_id,
-            "any",
-            "engine",
-            "active",
-            True,
-            "{}",
-            None,
-            profile_id=uuid4(),
-            site=None,
-            tags=[],
-        )
-    )
+    digest = device_key_digest(device.key)
+    return AllowAll((await devices_of_keys(sql, [digest]))[digest])
 
 
 @pytest.fixture

@@ -4,10 +4,10 @@ Everything here is by hand: the clock, the transport and the commits.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import pytest
 
@@ -15,6 +15,7 @@ from broker.devices import Devices
 from broker.entrance import Entrance
 from broker.ingest.batching import IngestQueue, Part
 from broker.ingest.intake import Ingest
+from broker.ingest.profiles import Profiles
 from broker.ingest.triggers import TriggerIndex
 from broker.metrics import BrokerMetrics
 from broker.mqtt.connection import Connection
@@ -79,7 +80,7 @@ class _Empty:
     """A database with nothing in it."""
 
     @asynccontextmanager
-    async def connection(self) -> AsyncIterator[Any]:
+    async def connection(self) -> AsyncGenerator[Any]:
         yield self
 
     async def fetch(self, query: str, *args: Any) -> list[Any]:
@@ -95,8 +96,21 @@ class _World:
         self.queue = IngestQueue(HIGH, LOW, metrics)
         database: Any = _Empty()
         notifier: Any = None
-        devices, triggers = Devices(), TriggerIndex(metrics)
-        row = DeviceRow(uuid4(), uuid4(), UUID(int=1), "x", "x", "active", True, "{}", None)
+        devices, triggers = Devices(Profiles(metrics.derive_errors.inc)), TriggerIndex(metrics)
+        row = DeviceRow(
+            credential_id=uuid4(),
+            device_id=uuid4(),
+            tenant_id=uuid4(),
+            name="x",
+            profile="x",
+            lifecycle="active",
+            usable=True,
+            metadata="{}",
+            location=None,
+            profile_id=uuid4(),
+            site=None,
+            tags=[],
+        )
         self.server = MqttServer(
             settings,
             database,
