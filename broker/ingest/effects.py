@@ -12,14 +12,12 @@ import msgspec
 
 from broker.ingest.batching import Effects
 from broker.ingest.dead_letters import Graveyard, fault
+from broker.ingest.payloads import MAX_REPORTED, twin_too_large
 from broker.metrics import BrokerMetrics
 from core import topics
 from core.db.repositories import ingest as sql
 from core.db.repositories.ingest_dead_letters import DeadLetterRow
 from core.db.repositories.mqtt_sessions import write_sessions
-
-MAX_REPORTED: Final = 64 * 1024
-"""Bytes of JSON that the reported state of one twin may have."""
 
 _encode: Final = msgspec.json.Encoder().encode
 _Twin = tuple[UUID, UUID]
@@ -97,7 +95,7 @@ class EffectWriter:
             [sql.ReportedRow(*twin, patch.decode()) for twin, patch in patches.items()],
             MAX_REPORTED,
         )
-        now = datetime.now(UTC)
+        now, reason = datetime.now(UTC), twin_too_large()
         refused = {
             (device_id, tenant_id): DeadLetterRow(
                 tenant_id,
@@ -105,14 +103,14 @@ class EffectWriter:
                 now,
                 topics.attributes(device_id),
                 patch,
-                "twin_too_large",
-                "",
-                f"the reported state would have more than {MAX_REPORTED // 1024} KiB of JSON",
+                reason.code,
+                reason.pointer,
+                reason.message,
             )
             for (device_id, tenant_id), patch in patches.items()
             if device_id in too_large
         }
-        self._metrics.dead_letters.labels("twin_too_large").inc(len(refused))
+        self._metrics.dead_letters.labels(reason.code).inc(len(refused))
         return refused
 
 

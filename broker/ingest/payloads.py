@@ -15,6 +15,9 @@ import msgspec
 
 from core.limits import FUTURE, MAX_METRICS, MAX_NAME, OLDEST
 
+MAX_REPORTED: Final = 64 * 1024
+"""Bytes of JSON that the reported state of one twin may have."""
+
 _LATEST: Final = 1e15  # milliseconds; what is beyond no datetime can say
 
 
@@ -28,6 +31,7 @@ class WrappedTelemetry(msgspec.Struct, forbid_unknown_fields=True, gc=False):
 decode_wrapped = msgspec.json.Decoder(WrappedTelemetry).decode
 decode_flat = msgspec.json.Decoder(dict[str, float]).decode
 _decode: Final = msgspec.json.Decoder().decode
+_encode: Final = msgspec.json.Encoder().encode
 
 
 class PayloadError(Exception):
@@ -100,7 +104,20 @@ def parse_attributes(payload: bytes) -> dict[str, Any]:
         raise PayloadError("too_many", "", f"more than {MAX_METRICS} attributes")
     for name in document:
         _check_name(name, "")
+    if len(payload) > MAX_REPORTED:
+        kept = {name: value for name, value in document.items() if value is not None}
+        if len(_encode(kept)) > MAX_REPORTED:
+            raise twin_too_large()
     return document
+
+
+def twin_too_large() -> PayloadError:
+    """Return why a patch is refused that is, or makes the reported state, too large."""
+    return PayloadError(
+        "twin_too_large",
+        "",
+        f"the reported state would have more than {MAX_REPORTED // 1024} KiB of JSON",
+    )
 
 
 def parse_event(payload: bytes, now: int) -> DeviceEventPayload:

@@ -21,12 +21,11 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from core.dsl.expressions import Expression, ExpressionError, compile_expression
+from core.limits import MAX_METRICS, MAX_NAME
 from core.profiles.units import UNITS, Conversion, conversion
 
-MAX_METRICS: Final = 1000
 MAX_DERIVED: Final = 50
 """Each costs microseconds at every message."""
-MAX_NAME: Final = 100  # characters
 
 DERIVED_VARIABLES: Final = frozenset({"values", "device"})
 # Types, as in `type(x) == double`, are identifiers for CEL too.

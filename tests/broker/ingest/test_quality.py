@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from broker.ingest.quality import AHEAD, FAR, Track, Value, Yardstick, by_name
@@ -108,6 +108,27 @@ def test_a_track_scores_as_the_rule_says(
         expected = reference.score(at, at + age, expected_from)
         assert (got or [100] * len(metrics)) == expected
         assert got is None or got != [100] * len(metrics)
+
+
+@settings(max_examples=300)
+@given(
+    rate=st.floats(0.1, 100),
+    interval=st.none() | st.floats(0.01, 10),
+    base=st.sampled_from([0.0, 0.0, 1e6, 1e16, -1e17]),
+    tenths=st.lists(st.integers(-16, 16), min_size=2, max_size=20),
+    step=st.floats(0.001, 1),
+)
+@example(rate=20, interval=None, base=-1e17, tenths=[0, 5, -5], step=0.5)
+def test_changes_about_as_large_as_allowed_are_told_apart(
+    rate: float, interval: float | None, base: float, tenths: list[int], step: float
+) -> None:
+    rule = MetricRule(max_rate=rate, interval=interval)
+    track, reference = Track(Yardstick([rule])), Reference([rule])
+    allowed = rate * (interval or 1)
+    for number, tenth in enumerate(tenths):
+        at = NOW + round(number * step * SECOND * (interval or 1))
+        value = base + allowed * tenth / 10
+        assert (track.score(at, at, (value,)) or [100]) == reference.score(at, at, [value])
 
 
 def scores(rule: MetricRule, *messages: tuple[float, float]) -> list[int]:
