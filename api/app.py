@@ -27,6 +27,7 @@ from api.security.permissions import refuse_undeclared
 from api.services import open_services
 from api.telemetry.dead_letters_endpoints import router as dead_letters
 from api.telemetry.endpoints import router as telemetry
+from api.telemetry.fleet_endpoints import router as fleet_telemetry
 from api.telemetry.imports_endpoints import router as imports
 from api.telemetry.ingest_endpoints import router as ingest
 from api.web import serve_web
@@ -51,6 +52,7 @@ ROUTERS = (
     commands,
     twins,
     telemetry,
+    fleet_telemetry,
     dead_letters,
     imports,
     ingest,

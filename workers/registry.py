@@ -37,6 +37,8 @@ def capabilities(queue: TaskQueue) -> Capabilities:
             return _outbound()
         case TaskQueue.TRAINING:
             return _training()
+        case TaskQueue.MAINTENANCE:
+            return _maintenance()
 
 
 def _automation() -> Capabilities:
@@ -51,6 +53,7 @@ def _automation() -> Capabilities:
     from workflows.device_decommissioning import DeviceDecommissioning
     from workflows.device_provisioning import DeviceProvisioning
     from workflows.model_training import ModelTraining
+    from workflows.storage_maintenance import StorageMaintenance
     from workflows.telemetry_import import TelemetryImport
     from workflows.webhook_delivery import WebhookDelivery
 
@@ -61,6 +64,7 @@ def _automation() -> Capabilities:
             DeviceDecommissioning,
             DeviceProvisioning,
             ModelTraining,
+            StorageMaintenance,
             TelemetryImport,
             WebhookDelivery,
         ),
@@ -87,3 +91,9 @@ def _training() -> Capabilities:
     from activities.training import TrainingActivities
 
     return Capabilities(workflows=(), families=(ImportActivities, TrainingActivities), parallel=1)
+
+
+def _maintenance() -> Capabilities:
+    from activities.storage import StorageActivities
+
+    return Capabilities(workflows=(), families=(StorageActivities,), parallel=2)

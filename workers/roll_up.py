@@ -16,6 +16,8 @@ PERIOD: Final = 10.0
 """Seconds between passes when nothing is left to do."""
 LONGEST: Final = timedelta(minutes=10)
 """Time that one transaction rolls up; after an outage it takes several."""
+LONGEST_STATEMENT: Final = 600.0
+"""Seconds."""
 NOTES: Final = 500
 """Notes of late rows that one transaction takes up."""
 

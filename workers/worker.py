@@ -27,7 +27,8 @@ from core.temporal.names import TaskQueue
 from workers.heartbeat import beat, heartbeat_file
 from workers.outbox_relay import OutboxRelay
 from workers.registry import capabilities
-from workers.roll_up import RollUp
+from workers.roll_up import LONGEST_STATEMENT, RollUp
+from workers.schedules import keep_schedules
 
 _log = structlog.get_logger(__name__)
 
@@ -74,7 +75,8 @@ async def run(settings: Settings, queues: Sequence[TaskQueue]) -> None:
     """Work on the queues until SIGTERM or SIGINT; then finish what is under way and return.
 
     Waits for Temporal and PostgreSQL as long as they are down. The process that has the
-    automation queue also relays the outbox and keeps the roll-ups.
+    automation queue also relays the outbox, the one that has
+    maintenance's keeps the roll-ups and the schedules.
     """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -95,9 +97,11 @@ async def run(settings: Settings, queues: Sequence[TaskQueue]) -> None:
                 stack.push_async_callback(database.close)
                 relay = OutboxRelay(database, resources.bus, client)
                 helpers.append(tasks.create_task(relay.run()))
-                owner = Database.connect(settings, "owner")
+            if TaskQueue.MAINTENANCE in queues:
+                owner = Database.connect(settings, "owner", statement_timeout=LONGEST_STATEMENT)
                 stack.push_async_callback(owner.close)
                 helpers.append(tasks.create_task(RollUp(owner).run()))
+                helpers.append(tasks.create_task(keep_schedules(client)))
             for worker in workers:
                 tasks.create_task(worker.run())
             await stop.wait()

@@ -17,8 +17,8 @@ from api.telemetry.schemas import (
     LatestView,
 )
 from api.work import Work
-from core.db.repositories import telemetry, telemetry_buckets
-from core.db.repositories.telemetry import Message
+from core.db.repositories import telemetry, telemetry_buckets, telemetry_rows
+from core.db.repositories.telemetry_rows import Message
 from core.errors import FieldError, InvalidInputError
 
 _WIDTHS = {
@@ -62,7 +62,7 @@ async def data(
         "next_cursor": None,
     }
     if aggregation == "none":
-        rows = await telemetry.messages(
+        rows = await telemetry_rows.messages(
             work.session,
             device_id,
             start=start,

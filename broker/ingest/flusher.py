@@ -109,7 +109,10 @@ class Flusher:
 
         `opened` is when the first of them arrived.
         """
-        pause, merge, orphaned, written = _FIRST_PAUSE, False, 0, False
+        # Days that are over may be sealed: what is delivered again is found by a merge only.
+        day_ago = (int(time.time()) - 86_400) // 3600
+        merge = any(hour <= day_ago for part in parts for hour in part.hours)
+        pause, orphaned, written = _FIRST_PAUSE, 0, False
         stale: set[sql.StaleHourRow] = set()
         while True:
             try:

@@ -26,15 +26,23 @@ class Database:
         self.engine = engine
 
     @classmethod
-    def connect(cls, settings: Settings, role: Role) -> Self:
-        """Prepare a pool; nothing is opened before the first use."""
+    def connect(
+        cls, settings: Settings, role: Role, *, statement_timeout: float | None = None
+    ) -> Self:
+        """Prepare a pool; nothing is opened before the first use.
+
+        Args:
+            settings: Where the database is.
+            role: As whom.
+            statement_timeout: Seconds, when it is not that of the settings.
+        """
         url = settings.database_url(role).replace("postgresql://", "postgresql+asyncpg://", 1)
-        timeout = settings.database.statement_timeout
+        timeout = statement_timeout or settings.database.statement_timeout
         engine = create_async_engine(
             url,
             pool_size=settings.database.pool_size,
             max_overflow=5,
-            pool_timeout=timeout,
+            pool_timeout=settings.database.statement_timeout,
             pool_pre_ping=True,  # PostgreSQL may have been restarted since
             json_serializer=_dumps,
             json_deserializer=msgspec.json.decode,

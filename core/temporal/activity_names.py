@@ -35,6 +35,14 @@ class WebhookActivity(StrEnum):
     GIVE_UP = "webhook.give_up"
 
 
+class StorageActivity(StrEnum):
+    """Keeping stored measurements by the tenants' policies."""
+
+    TENANTS = "storage.tenants"
+    APPLY = "storage.apply"
+    RECLAIM = "storage.reclaim"
+
+
 class TrainingActivity(StrEnum):
     """Training models."""
 

@@ -20,6 +20,8 @@ class TaskQueue(StrEnum):
     """Calls to other people's servers: HTTP requests and webhooks."""
     TRAINING = "training"
     """Long work on data: snapshots, features, training, evaluation."""
+    MAINTENANCE = "maintenance"
+    """Keeping stored measurements: retention and sealing. Its process also rolls up."""
 
 
 class WorkflowType(StrEnum):
@@ -31,6 +33,7 @@ class WorkflowType(StrEnum):
     DEVICE_DECOMMISSIONING = "DeviceDecommissioning"
     MODEL_TRAINING = "ModelTraining"
     WEBHOOK_DELIVERY = "WebhookDelivery"
+    STORAGE_MAINTENANCE = "StorageMaintenance"
     TELEMETRY_IMPORT = "TelemetryImport"
 
 
@@ -39,6 +42,9 @@ class Signal(StrEnum):
 
     DEVICE_CONNECTED = "device_connected"
 
+
+STORAGE_SCHEDULE: Final = "storage-maintenance"
+"""Id of the schedule that applies the storage policies, and of what it starts."""
 
 SEARCH_ATTRIBUTES: Final = {
     "IotTenant": "Keyword",

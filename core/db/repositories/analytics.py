@@ -2,15 +2,19 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any
+from datetime import datetime, timedelta
+from typing import Any, Final
 from uuid import UUID
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col, select
 
-from core.db.tables import Device, DeviceEvent, DeviceProfile, MetricList, Prediction
+from core.db.repositories import telemetry_rows
+from core.db.repositories.telemetry_rows import Message
+from core.db.tables import Device, DeviceEvent, DeviceProfile, Prediction
+
+_MOMENT: Final = timedelta(microseconds=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,18 +59,6 @@ class Stretch:
     first: list[Cycle]
     recent: list[Cycle]
     total: int
-
-
-# "infinity" bounds let the primary key (device_id, time, metrics_id) answer all three.
-_CYCLES = """
-    SELECT time, metrics_id, values FROM telemetry
-    WHERE device_id = :device_id
-      AND time > coalesce(CAST(:since AS timestamptz), '-infinity')
-      AND time <= coalesce(CAST(:until AS timestamptz), 'infinity')
-"""
-_FIRST = sa.text(f"{_CYCLES} ORDER BY time, metrics_id LIMIT :limit")
-_RECENT = sa.text(f"{_CYCLES} ORDER BY time DESC, metrics_id DESC LIMIT :limit")
-_COUNT = sa.text(f"SELECT count(*) FROM ({_CYCLES} LIMIT :limit) AS counted")  # noqa: S608 # constant
 
 
 async def profile(session: AsyncSession, profile_id: UUID) -> DeviceProfile | None:
@@ -135,21 +127,27 @@ async def stretch(
         recent: Newest messages to return at most.
         count_limit: Counting stops here, so that a device with years of data costs no scan.
     """
-    bounds = {"device_id": device_id, "since": since, "until": until}
-    newest = [Cycle(*row) for row in await session.execute(_RECENT, {**bounds, "limit": recent})]
+    start = telemetry_rows.EARLIEST if since is None else since + _MOMENT
+    end = telemetry_rows.LATEST if until is None else until + _MOMENT
+    newest = await telemetry_rows.messages(
+        session, device_id, start=start, until=end, limit=recent, newest=True
+    )
     newest.reverse()
     if len(newest) < recent:
         oldest, total = newest[:first], len(newest)
     else:
-        oldest = [Cycle(*row) for row in await session.execute(_FIRST, {**bounds, "limit": first})]
-        total = await session.scalar(_COUNT, {**bounds, "limit": count_limit}) or 0
-    lists = await session.execute(
-        select(MetricList.id, MetricList.names).where(
-            col(MetricList.id).in_({cycle.metrics_id for cycle in (*oldest, *newest)})
+        oldest = await telemetry_rows.messages(
+            session, device_id, start=start, until=end, limit=first
         )
-    )
-    names = {number: list(metrics) for number, metrics in lists if number is not None}
-    return Stretch(names, oldest, newest, max(total, len(newest)))
+        total = await telemetry_rows.count(
+            session, device_id, start=start, until=end, limit=count_limit
+        )
+    names = {message.metrics_id: message.names for message in (*oldest, *newest)}
+    return Stretch(names, _cycles(oldest), _cycles(newest), max(total, len(newest)))
+
+
+def _cycles(messages: Sequence[Message]) -> list[Cycle]:
+    return [Cycle(message.time, message.metrics_id, message.values) for message in messages]
 
 
 async def add_predictions(session: AsyncSession, predictions: Sequence[Prediction]) -> None:

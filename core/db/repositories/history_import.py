@@ -11,6 +11,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col, select
 
+from core.db.repositories.ingest import SEALING_LOCK
 from core.db.tables import Device, DeviceEvent, MetricList
 
 
@@ -124,6 +125,33 @@ async def copy_messages(
         records=[(m.device_id, m.time, m.metrics_id, list(m.values)) for m in messages],
         columns=["device_id", "time", "metrics_id", "values"],
         timeout=60,
+    )
+    await session.execute(
+        sa.text(
+            """
+            SELECT pg_advisory_xact_lock_shared(:lock, day) FROM (
+                SELECT DISTINCT (time AT TIME ZONE 'UTC')::date - DATE '2000-01-01' AS day
+                FROM past_messages ORDER BY day
+            ) AS old
+            """
+        ),
+        {"lock": SEALING_LOCK},
+    )
+    await session.execute(
+        sa.text(
+            """
+            DELETE FROM past_messages p
+            USING (
+                SELECT device_id, metrics_id, min(time) AS first, max(time) AS last
+                FROM past_messages GROUP BY 1, 2
+            ) AS old
+            CROSS JOIN LATERAL telemetry_sealed_times(
+                old.device_id, old.metrics_id, old.first, old.last + INTERVAL '1 microsecond'
+            ) AS sealed (time)
+            WHERE p.device_id = old.device_id AND p.metrics_id = old.metrics_id
+              AND p.time = sealed.time
+            """
+        )
     )
     # No conflict target: naming one would need the right to read the table.
     stored = await session.execute(

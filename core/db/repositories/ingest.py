@@ -20,6 +20,10 @@ from core.db.repositories.ingest_rows import COLUMNS, copy_data
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record] | PoolConnectionProxy[asyncpg.Record]"
 
 
+SEALING_LOCK = 7104204
+"""Advisory lock (this, day since 2000): sealing holds it alone, ingest of old rows shares it."""
+
+
 def instant(microseconds: int) -> datetime:
     """Return a time of the ingest path as a datetime."""
     return datetime.fromtimestamp(microseconds / 1_000_000, UTC)
@@ -150,7 +154,9 @@ async def copy_telemetry(connection: Connection, rows: Sequence[bytes]) -> int:
 
 
 async def merge_telemetry(connection: Connection, rows: Sequence[bytes]) -> int:
-    """Insert encoded rows except those that are stored already; runs in a transaction.
+    """Insert encoded rows except those that are stored already, as rows or sealed.
+
+    Runs in a transaction.
 
     Returns:
         The number of new rows.
@@ -163,6 +169,30 @@ async def merge_telemetry(connection: Connection, rows: Sequence[bytes]) -> int:
         """
     )
     await _copy(connection, "telemetry_arrived", rows)
+    # Of days that may be sealed at this moment, what is in a block must be known for certain.
+    await connection.execute(
+        """
+        SELECT pg_advisory_xact_lock_shared($1, day) FROM (
+            SELECT DISTINCT (time AT TIME ZONE 'UTC')::date - DATE '2000-01-01' AS day
+            FROM telemetry_arrived WHERE time < now() - INTERVAL '1 day' ORDER BY day
+        ) AS old
+        """,
+        SEALING_LOCK,
+    )
+    await connection.execute(
+        """
+        DELETE FROM telemetry_arrived a
+        USING (
+            SELECT device_id, metrics_id, min(time) AS first, max(time) AS last
+            FROM telemetry_arrived WHERE time < now() - INTERVAL '1 day' GROUP BY 1, 2
+        ) AS old
+        CROSS JOIN LATERAL telemetry_sealed_times(
+            old.device_id, old.metrics_id, old.first, old.last + INTERVAL '1 microsecond'
+        ) AS sealed (time)
+        WHERE a.device_id = old.device_id AND a.metrics_id = old.metrics_id
+          AND a.time = sealed.time
+        """
+    )
     # No conflict target: naming one would need the right to read telemetry.
     done = await connection.execute(
         """

@@ -17,6 +17,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col, select
 
+from core.db.repositories.telemetry_rows import OF_A_DEVICE
 from core.db.tables import RollupProgress
 
 BEHIND: Final = timedelta(seconds=150)
@@ -30,8 +31,6 @@ ORIGIN: Final = datetime(2000, 1, 1, tzinfo=UTC)
 MINUTE: Final = timedelta(minutes=1)
 HOUR: Final = timedelta(hours=1)
 DAY: Final = timedelta(days=1)
-
-_STATEMENT_TIMEOUT: Final = timedelta(minutes=10)
 
 
 class Level(NamedTuple):
@@ -141,10 +140,12 @@ def _wider(source: Level, target: Level, stretch: str) -> str:
 _PAIRS = "unnest(CAST(:devices AS uuid[]), CAST(:hours AS timestamptz[])) AS p (device_id, start)"
 _ALL_ROWS = "(SELECT * FROM telemetry WHERE time >= :start AND time < :until) AS t"
 _ALL_BUCKETS = "(SELECT * FROM {source} WHERE bucket >= :start AND bucket < :until) AS r"
-_LATE_ROWS = (
-    f"{_PAIRS} JOIN telemetry t ON t.device_id = p.device_id AND t.time >= p.start "
-    "AND t.time < least(p.start + CAST(:span AS interval), :until)"
+_LATE = OF_A_DEVICE.format(
+    device="p.device_id",
+    start="p.start",
+    until="least(p.start + CAST(:span AS interval), :until)",
 )
+_LATE_ROWS = _PAIRS + f" CROSS JOIN LATERAL (SELECT p.device_id, r.* FROM ({_LATE}) AS r) AS t"  # noqa: S608
 _LATE_BUCKETS = (
     _PAIRS + " JOIN {source} r ON r.device_id = p.device_id AND r.bucket >= p.start "
     "AND r.bucket < least(p.start + CAST(:span AS interval), :until)"
@@ -200,7 +201,6 @@ async def advance(session: AsyncSession, *, most: timedelta) -> bool:
     until = min(target, start + most)
     if until <= start:
         return False
-    await _patience(session)
     for day in _days(start, until):
         await session.execute(sa.select(sa.func.ensure_rollup_partitions(sa.cast(day, sa.Date))))
         await _summarize(session, day)
@@ -221,13 +221,18 @@ async def repeat_stale(session: AsyncSession, *, limit: int) -> int:
         await session.execute(
             sa.text(
                 "DELETE FROM rollup_stale WHERE id IN "
-                "(SELECT id FROM rollup_stale ORDER BY id LIMIT :limit) RETURNING device_id, hour"
+                "(SELECT id FROM rollup_stale ORDER BY id LIMIT :limit) "
+                "RETURNING device_id, hour, hour < coalesce(now() - make_interval(days => "
+                "(SELECT p.raw_days - 1 FROM storage_policies p "
+                "WHERE p.tenant_id = rollup_stale.tenant_id)), '-infinity') AS expired"
             ),
             {"limit": limit},
         )
     ).all()
     if taken:
-        await repeat(session, {(row.device_id, row.hour) for row in taken}, until=until)
+        # Of hours whose rows were deleted by policy, the roll-ups know more than the rows.
+        stale = {(row.device_id, row.hour) for row in taken if not row.expired}
+        await repeat(session, stale, until=until)
     return len(taken)
 
 
@@ -235,7 +240,6 @@ async def repeat(
     session: AsyncSession, stale: set[tuple[UUID, datetime]], *, until: datetime
 ) -> None:
     """Roll up these hours of devices again, up to the watermark."""
-    await _patience(session)
     hours = sorted((hour, device_id) for device_id, hour in stale if hour < until)
     days = sorted({(floor(hour, DAY), device_id) for hour, device_id in hours})
     for day in sorted({day.date() for day, _ in days}):
@@ -252,16 +256,6 @@ async def repeat(
                 "until": floor(until, level.width),
             },
         )
-
-
-async def _patience(session: AsyncSession) -> None:
-    await session.execute(
-        sa.select(
-            sa.func.set_config(
-                "statement_timeout", str(int(_STATEMENT_TIMEOUT.total_seconds() * 1000)), True
-            )
-        )
-    )
 
 
 async def _summarize(session: AsyncSession, day: date) -> None:

@@ -20,10 +20,22 @@ class Stored(NamedTuple):
 _STORED = sa.text(
     """
     SELECT count(*), coalesce(sum(cardinality(values)), 0)
-    FROM telemetry
-    WHERE device_id = ANY(:devices) AND time >= :first AND time <= :last
+    FROM unnest(:devices) AS d (id)
+    CROSS JOIN LATERAL (
+        SELECT values FROM telemetry
+        WHERE device_id = d.id AND time >= :first AND time <= :last
+        UNION ALL
+        SELECT u.numbers
+        FROM telemetry_sealed s
+        CROSS JOIN LATERAL telemetry_unseal(s, :first, :last + INTERVAL '1 microsecond') u
+        WHERE s.device_id = d.id AND s.first <= :last AND s.last >= :first
+    ) AS t
     """
-).bindparams(sa.bindparam("devices", type_=ARRAY(sa.Uuid)))
+).bindparams(
+    sa.bindparam("devices", type_=ARRAY(sa.Uuid)),
+    sa.bindparam("first", type_=sa.DateTime(timezone=True)),
+    sa.bindparam("last", type_=sa.DateTime(timezone=True)),
+)
 
 
 async def stored(

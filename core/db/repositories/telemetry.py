@@ -14,22 +14,6 @@ from core.db.tables import DeadLetter
 
 
 @dataclass(frozen=True, slots=True)
-class Message:
-    """One stored message.
-
-    Attributes:
-        metrics_id: Tells messages of one instant apart; part of the cursor.
-        quality: Score 0 to 100 per value; None means all 100.
-    """
-
-    time: datetime
-    metrics_id: int
-    names: list[str]
-    values: list[float | None]
-    quality: list[int] | None
-
-
-@dataclass(frozen=True, slots=True)
 class Latest:
     """The newest value of one metric."""
 
@@ -37,19 +21,6 @@ class Latest:
     time: datetime
     value: float | None
 
-
-# The primary key (device_id, time, metrics_id) of each partition answers this in order.
-_MESSAGES = sa.text(
-    """
-    SELECT t.time, t.metrics_id, m.names, t.values, t.quality
-    FROM telemetry t JOIN metric_lists m ON m.id = t.metrics_id
-    WHERE t.device_id = :device_id AND t.time >= :start AND t.time < :until
-      AND (t.time, t.metrics_id) > (:after_time, :after_metrics)
-      AND (CAST(:metrics AS text[]) IS NULL OR m.names && CAST(:metrics AS text[]))
-    ORDER BY t.time, t.metrics_id
-    LIMIT :limit
-    """
-).bindparams(sa.bindparam("metrics", type_=ARRAY(sa.Text)))
 
 _LATEST = sa.text(
     """
@@ -62,44 +33,72 @@ _LATEST = sa.text(
     """
 )
 
-_BEFORE_ALL = -1  # metric lists are numbered from 1
+
+@dataclass(frozen=True, slots=True)
+class LatestRow:
+    """The newest message of a device with one list of metrics."""
+
+    device_id: UUID
+    time: datetime
+    names: list[str]
+    values: list[float | None]
 
 
-async def messages(
+_LATEST_OF = sa.text(
+    """
+    WITH wanted AS (
+        SELECT id FROM devices
+        WHERE (CAST(:devices AS uuid[]) IS NULL OR id = ANY(CAST(:devices AS uuid[])))
+          AND (CAST(:profile AS text) IS NULL
+               OR profile_id IN (SELECT id FROM device_profiles WHERE name = :profile))
+          AND (CAST(:site AS text) IS NULL OR site = :site)
+          AND (CAST(:after AS uuid) IS NULL OR id > :after)
+        ORDER BY id LIMIT :limit
+    )
+    SELECT w.id, l.time, m.names, l.values
+    FROM wanted w
+    LEFT JOIN telemetry_latest l ON l.device_id = w.id
+    LEFT JOIN metric_lists m ON m.id = l.metrics_id
+    ORDER BY w.id, l.time
+    """
+).bindparams(sa.bindparam("devices", type_=ARRAY(sa.Uuid)), sa.bindparam("after", type_=sa.Uuid))
+
+
+async def latest_of(
     session: AsyncSession,
-    device_id: UUID,
     *,
-    start: datetime,
-    until: datetime,
-    metrics: Sequence[str] | None,
-    after: tuple[datetime, int] | None,
+    devices: Sequence[UUID] | None,
+    profile: str | None,
+    site: str | None,
+    after: UUID | None,
     limit: int,
-) -> list[Message]:
-    """Return messages from `start` up to but not at `until`, oldest first.
+) -> dict[UUID, list[LatestRow]]:
+    """Return the newest messages of many devices, by device id; the newest of each comes last.
 
     Args:
         session: The running transaction.
-        device_id: The device, known to be this tenant's.
-        start: First instant that belongs.
-        until: First instant that does not belong any more.
-        metrics: Messages with at least one of these only.
-        after: Time and metric list of the last message already seen.
-        limit: Most messages to return.
+        devices: Only these; None is all.
+        profile: Only devices of the profile of this name.
+        site: Only devices of this site.
+        after: Only devices whose id comes after this one.
+        limit: Most devices; one that has sent nothing yet counts, with no message.
     """
-    after_time, after_metrics = after or (start, _BEFORE_ALL)
+    found: dict[UUID, list[LatestRow]] = {}
     rows = await session.execute(
-        _MESSAGES,
+        _LATEST_OF,
         {
-            "device_id": device_id,
-            "start": start,
-            "until": until,
-            "after_time": after_time,
-            "after_metrics": after_metrics,
-            "metrics": None if metrics is None else list(metrics),
+            "devices": None if devices is None else list(devices),
+            "profile": profile,
+            "site": site,
+            "after": after,
             "limit": limit,
         },
     )
-    return [Message(*row) for row in rows]
+    for device_id, time, names, values in rows:
+        of_device = found.setdefault(device_id, [])
+        if time is not None:
+            of_device.append(LatestRow(device_id, time, names, values))
+    return found
 
 
 async def latest(session: AsyncSession, device_id: UUID) -> list[Latest]:

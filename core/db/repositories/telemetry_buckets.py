@@ -6,7 +6,7 @@ again yet. So an answer is true at any time, and reads few rows.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import pairwise
@@ -17,7 +17,8 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from core.db.repositories.rollups import HOUR, LEVELS, ORIGIN, P95, Level, ceiling, floor
+from core.db.repositories.rollups import DAY, HOUR, LEVELS, ORIGIN, P95, Level, ceiling, floor
+from core.db.repositories.telemetry_rows import OF_A_DEVICE
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +71,7 @@ def plan(
     width: timedelta,
     watermark: datetime,
     stale: Iterable[datetime],
+    kept: Mapping[str, datetime] | None = None,
 ) -> list[Piece]:
     """Return the pieces of a range, in order and without gap or overlap.
 
@@ -79,10 +81,11 @@ def plan(
         width: Of the buckets asked for; that of one of the levels.
         watermark: Up to when buckets are rolled up.
         stale: Starts of hours whose roll-ups are not complete.
+        kept: By name of a level, from when on its buckets are kept; before that they may be gone.
     """
     usable = [level for level in LEVELS if level.width <= width]
     pieces: list[Piece] = []
-    _cover(pieces, start, until, usable, watermark, sorted(set(stale)))
+    _cover(pieces, start, until, usable, watermark, sorted(set(stale)), kept or {})
     return pieces
 
 
@@ -93,6 +96,7 @@ def _cover(
     usable: Sequence[Level],
     watermark: datetime,
     stale: Sequence[datetime],
+    kept: Mapping[str, datetime],
 ) -> None:
     if start >= until:
         return
@@ -103,12 +107,12 @@ def _cover(
         pieces.append(Piece(None, start, until))
         return
     *finer, level = usable
-    low = ceiling(start, level.width)
+    low = ceiling(max(start, kept.get(level.name, start)), level.width)
     high = floor(min(until, watermark), level.width)
     if low >= high:
-        _cover(pieces, start, until, finer, watermark, stale)
+        _cover(pieces, start, until, finer, watermark, stale, kept)
         return
-    _cover(pieces, start, low, finer, watermark, stale)
+    _cover(pieces, start, low, finer, watermark, stale, kept)
     at = low
     for hour in stale:
         first = max(floor(hour, level.width), low)
@@ -117,11 +121,11 @@ def _cover(
             continue
         if first > at:
             pieces.append(Piece(level, at, first))
-        _cover(pieces, max(first, at), after, finer, watermark, stale)
+        _cover(pieces, max(first, at), after, finer, watermark, stale, kept)
         at = after
     if at < high:
         pieces.append(Piece(level, at, high))
-    _cover(pieces, high, until, finer, watermark, stale)
+    _cover(pieces, high, until, finer, watermark, stale, kept)
 
 
 _PICKED = """
@@ -140,6 +144,7 @@ def _bound(statement: str) -> sa.TextClause:
         "starts": ARRAY(moment),
         "untils": ARRAY(moment),
         "width": sa.Interval,
+        "device_id": sa.Uuid,
     }
     return sa.text(statement).bindparams(
         *(sa.bindparam(n, type_=kind) for n, kind in types.items() if f":{n}" in statement)
@@ -151,14 +156,20 @@ _ROWS = """
            max(v.value), sum(v.value), (array_agg(v.value ORDER BY t.time DESC))[1],
            percentile_cont(0.95) WITHIN GROUP (ORDER BY v.value), max(t.time)
     FROM {pieces}
-    JOIN telemetry t ON t.device_id = :device_id AND t.time >= p.start AND t.time < p.till
+    CROSS JOIN LATERAL ({rows}) AS t
     JOIN metric_lists m ON m.id = t.metrics_id
     CROSS JOIN LATERAL unnest(m.names, t.values) AS v (metric, value)
     WHERE v.value IS NOT NULL {picked}
     GROUP BY 1, v.metric
     LIMIT :limit
 """
-_FROM_ROWS = _bound(_ROWS.format(pieces=_PIECES, picked=_PICKED))
+_FROM_ROWS = _bound(
+    _ROWS.format(
+        pieces=_PIECES,
+        picked=_PICKED,
+        rows=OF_A_DEVICE.format(device=":device_id", start="p.start", until="p.till"),
+    )
+)
 
 # Buckets as they lie in their table: most of what is read.
 _AS_THEY_ARE = """
@@ -199,8 +210,9 @@ _STATE = sa.text(
     SELECT p.until, ARRAY(
         SELECT DISTINCT s.hour FROM rollup_stale s
         WHERE s.device_id = :device_id AND s.hour > :start - INTERVAL '1 hour' AND s.hour < :until
-    )
-    FROM rollup_progress p
+    ),
+    s.minute_days, s.five_minute_days, s.hour_days, s.day_days, now()
+    FROM rollup_progress p LEFT JOIN storage_policies s ON true
     """
 ).bindparams(
     sa.bindparam("start", type_=sa.DateTime(timezone=True)),
@@ -228,7 +240,14 @@ async def buckets(
     ).one()
     found: dict[tuple[datetime, str], list[_Partial]] = defaultdict(list)
     sources: dict[Level | None, list[Piece]] = defaultdict(list)
-    for piece in plan(start, until, width=width, watermark=state[0], stale=state[1]):
+    watermark, stale, *days, now = state
+    kept = {
+        # A day more than the policy says: it is applied at night.
+        level.name: floor(now - timedelta(days=count - 1), DAY)
+        for level, count in zip(LEVELS, days, strict=True)
+        if count is not None
+    }
+    for piece in plan(start, until, width=width, watermark=watermark, stale=stale, kept=kept):
         sources[piece.level].append(piece)
     for level, pieces in sources.items():
         if level is None:

@@ -39,6 +39,7 @@ from core.db.tables.rollups import (
     RollupProgress,
     StaleHour,
 )
+from core.db.tables.storage import SealedTelemetry, StoragePolicy
 from core.db.tables.telemetry import DeadLetter, LatestTelemetry, MetricList, Telemetry
 from core.db.tables.webhooks import Webhook, WebhookAttempt, WebhookDelivery
 
@@ -72,7 +73,9 @@ __all__ = [
     "Role",
     "RolePermission",
     "RollupProgress",
+    "SealedTelemetry",
     "StaleHour",
+    "StoragePolicy",
     "Telemetry",
     "TelemetryImport",
     "Tenant",
