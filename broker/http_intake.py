@@ -34,6 +34,9 @@ from core.db.repositories.ingest_arrivals import devices_of_tenant
 from core.db.repositories.ingest_devices import DeviceRow
 from core.intake import (
     ANSWER,
+    OUT_OF_SERVICE,
+    UNKNOWN_DEVICE,
+    UNKNOWN_TOPIC,
     Delivery,
     Message,
     Outcome,
@@ -42,7 +45,7 @@ from core.intake import (
     encode_outcomes,
 )
 from core.topics import PREFIX
-from core.topics_acl import Topics
+from core.topics_acl import Route, Topics
 
 MAX_REQUESTS: Final = 64
 """Requests under way."""
@@ -52,9 +55,9 @@ MAX_WAITING: Final = 64 * 1024 * 1024
 _SLICE: Final = 128 * 1024
 """Bytes of payload that are parsed before others have their turn in this process."""
 
-_UNKNOWN: Final = Outcome("unknown_device", "", "there is no such device")
-_OUT_OF_SERVICE: Final = Outcome("out_of_service", "", "the device is out of service")
-_NO_TOPIC: Final = Outcome("unknown_topic", "", "the device cannot publish to this topic")
+_UNKNOWN: Final = Outcome(UNKNOWN_DEVICE, "", "there is no such device")
+_OUT_OF_SERVICE: Final = Outcome(OUT_OF_SERVICE, "", "the device is out of service")
+_NO_TOPIC: Final = Outcome(UNKNOWN_TOPIC, "", "the device cannot publish to this topic")
 
 
 class BusyError(Exception):
@@ -249,7 +252,7 @@ class HttpIntake:
     ) -> Outcome:
         topic = message.topic.encode()
         route = topics.route(topic)
-        if route is None:
+        if route is None or route is Route.TOPIC:
             return _NO_TOPIC
         letters = 0 if part.effects is None else len(part.effects.dead_letters)
         if message.received_at is None:

@@ -77,6 +77,13 @@ class OwnMessage(msgspec.Struct, frozen=True, tag="own"):
 Handover = Delivery | OwnMessage
 
 
+UNKNOWN_DEVICE: Final = "unknown_device"
+OUT_OF_SERVICE: Final = "out_of_service"
+UNKNOWN_TOPIC: Final = "unknown_topic"
+NOT_OF_PAYLOAD: Final = frozenset({UNKNOWN_DEVICE, OUT_OF_SERVICE, UNKNOWN_TOPIC})
+"""Codes of outcomes that say nothing of the payload: such a message becomes no dead letter."""
+
+
 class Outcome(msgspec.Struct, frozen=True, omit_defaults=True):
     """What became of one message. Without a code it is committed."""
 

@@ -22,7 +22,7 @@ from core.db.repositories import dead_letters
 from core.db.repositories.dead_letters import DeadLetterFilter
 from core.db.tables import DeadLetter
 from core.errors import ConflictError, InvalidInputError, NotFoundError
-from core.intake import Message, Outcome, RefusedMessageError
+from core.intake import NOT_OF_PAYLOAD, Message, Outcome, RefusedMessageError
 
 _RESOURCE: Final = "dead_letter"
 _BATCH: Final = 50
@@ -146,6 +146,9 @@ async def _note(
 
 
 async def _explain(work: Work, letter_id: UUID, reason: Outcome) -> None:
+    """Give a letter its new reason, unless that is none of the payload's."""
+    if reason.code in NOT_OF_PAYLOAD:
+        return
     await dead_letters.explain(
         work.session,
         letter_id,

@@ -14,12 +14,16 @@ from api.telemetry.ingest_schemas import BulkOutcome, RefusedItem
 from core import topics
 from core.db.repositories import device_names
 from core.errors import FieldError, InvalidInputError, NotFoundError
-from core.intake import Message, Outcome, RefusedMessageError
+from core.intake import (
+    OUT_OF_SERVICE,
+    UNKNOWN_DEVICE,
+    Message,
+    Outcome,
+    RefusedMessageError,
+)
 
 MAX_ITEMS: Final = 10_000
 
-_OUT_OF_SERVICE: Final = "out_of_service"
-_UNKNOWN: Final = "unknown_device"
 _PATH: Final = re.compile(r" - at `\$(.*)`$")
 
 
@@ -75,7 +79,7 @@ async def by_user(services: Services, tenant_id: UUID, device_id: UUID, payload:
     """
     message = Message(device_id, topics.telemetry(device_id), payload)
     (outcome,) = await services.intake.deliver(tenant_id, [message])
-    if outcome.code == _UNKNOWN:
+    if outcome.code == UNKNOWN_DEVICE:
         raise NotFoundError("There is no such device.")
     if not outcome.stored:
         raise RefusedMessageError(outcome)
@@ -116,7 +120,9 @@ async def bulk(
     for index, item, named in items:
         device_id = found.get(named)
         if device_id is None:
-            refused.append(_refused(index, _UNKNOWN, f"/{named[0]}", "there is no such device"))
+            refused.append(
+                _refused(index, UNKNOWN_DEVICE, f"/{named[0]}", "there is no such device")
+            )
         else:
             places.append((index, named[0]))
             messages.append(Message(device_id, topics.telemetry(device_id), bytes(item.telemetry)))
@@ -127,7 +133,7 @@ async def bulk(
         )
     for (index, member), outcome in zip(places, outcomes, strict=True):
         if not outcome.stored:
-            of_device = outcome.code in (_UNKNOWN, _OUT_OF_SERVICE)
+            of_device = outcome.code in (UNKNOWN_DEVICE, OUT_OF_SERVICE)
             place = f"/{member}" if of_device else f"/telemetry{outcome.pointer}"
             refused.append(_refused(index, outcome.code, place, outcome.message))
     refused.sort(key=lambda item: item.index)

@@ -140,6 +140,12 @@ async def test_many_are_replayed_at_once_and_those_refused_again_have_their_new_
     assert (refused["id"], refused["code"], refused["pointer"]) == (bad, "unsupported_type", "/a")
     assert (await client.get(f"{PATH}/{bad}")).json()["code"] == "unsupported_type"
 
+    # What no device can publish has no new reason, but keeps the one it has.
+    foreign = await bury(owner, tenant_id, device, b"{}", topic="v1/gateway/telemetry")
+    answer = await client.post(f"{PATH}/replay", json={"ids": [foreign]})
+    assert [refused["code"] for refused in answer.json()["refused"]] == ["unknown_topic"]
+    assert (await client.get(f"{PATH}/{foreign}")).json()["code"] == "not_json"
+
     answer = await client.post(f"{PATH}/replay", json={"filter": {"code": "too_many_lists"}})
     assert answer.json() == {"replayed": good[1:], "refused": []}
     assert len(await times(owner, device)) == 3

@@ -14,7 +14,13 @@ from temporalio.client import Client
 
 from activities.telemetry_import import ImportActivities
 from core.db.session import Database
-from core.db.tables import ImportRefusal, LatestTelemetry, TelemetryImport, TriggerOutbox
+from core.db.tables import (
+    ImportRefusal,
+    LatestTelemetry,
+    StaleHour,
+    TelemetryImport,
+    TriggerOutbox,
+)
 from core.imports.files import file_of
 from core.settings import Settings
 from core.temporal.import_contracts import ImportResult
@@ -98,6 +104,11 @@ async def test_good_rows_are_stored_once_and_bad_ones_kept_with_their_reasons(
         latest = await session.scalar(
             select(LatestTelemetry.time).where(col(LatestTelemetry.device_id) == device.id)
         )
+        # Roll-ups know that these hours have changed.
+        hours = await session.scalars(
+            select(StaleHour.hour).where(col(StaleHour.device_id) == device.id)
+        )
+        assert set(hours) == {START, START - timedelta(hours=1)}
     assert latest == START + timedelta(seconds=2)
 
 
