@@ -25,7 +25,8 @@ class Lookups(Generic[K, V]):
         self._fetch = fetch
         self._at_once, self._largest = at_once, largest
         self._waiting: dict[K, asyncio.Future[V | None]] = {}
-        self._rounds: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._running = 0
 
     async def get(self, key: K) -> V | None:
         """Return what the query found under the key.
@@ -36,27 +37,34 @@ class Lookups(Generic[K, V]):
         future = self._waiting.get(key)
         if future is None:
             future = self._waiting[key] = asyncio.get_running_loop().create_future()
-            if len(self._rounds) < self._at_once:
-                task = asyncio.create_task(self._round())
-                self._rounds.add(task)
-                task.add_done_callback(self._rounds.discard)
+            if self._running < self._at_once:
+                self._running += 1
+                task = asyncio.create_task(self._ask())
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
         return await asyncio.shield(future)  # others may wait for the same
 
+    async def _ask(self) -> None:
+        try:
+            while self._waiting:
+                await self._round()
+        finally:
+            # Here and not when the task is put away: who asks in between would wait for ever.
+            self._running -= 1
+
     async def _round(self) -> None:
-        while self._waiting:
-            keys = list(self._waiting)[: self._largest]
-            futures = {key: self._waiting.pop(key) for key in keys}
-            try:
-                found = await self._fetch(keys)
-            except BaseException as error:
-                for future in futures.values():
-                    if isinstance(error, Exception):
-                        future.set_exception(error)
-                        future.exception()  # nobody may be waiting any more
-                    else:
-                        future.cancel()
-                if not isinstance(error, Exception):
-                    raise
-            else:
-                for key, future in futures.items():
-                    future.set_result(found.get(key))
+        keys = list(self._waiting)[: self._largest]
+        futures = {key: self._waiting.pop(key) for key in keys}
+        try:
+            found = await self._fetch(keys)
+        except Exception as error:
+            for future in futures.values():
+                future.set_exception(error)
+                future.exception()  # nobody may be waiting any more
+        except BaseException:
+            for future in futures.values():
+                future.cancel()
+            raise
+        else:
+            for key, future in futures.items():
+                future.set_result(found.get(key))

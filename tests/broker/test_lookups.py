@@ -56,3 +56,17 @@ async def test_one_who_stops_waiting_takes_nothing_from_others() -> None:
     with pytest.raises(asyncio.CancelledError):
         await first
     assert await second == 1
+
+
+async def test_a_question_at_the_very_end_of_a_round_is_not_forgotten() -> None:
+    async def fetch(keys: list[int]) -> dict[int, int]:
+        return {key: key for key in keys}
+
+    lookups = Lookups(fetch, at_once=1)
+
+    async def a_moment_later() -> int | None:
+        await asyncio.sleep(0)  # the round has ended, its task is not put away yet
+        return await lookups.get(2)
+
+    async with asyncio.timeout(5):
+        assert await asyncio.gather(lookups.get(1), a_moment_later()) == [1, 2]
