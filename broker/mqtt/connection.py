@@ -292,9 +292,9 @@ class Connection(asyncio.Protocol):
             case packets.PUBCOMP:
                 self._acknowledged(packets.read_packet_id(body), 2)
             case packets.SUBSCRIBE:
-                subscribe(self, self._rights, self.part(), *packets.read_subscribe(body))
+                subscribe(self, self._rights, *packets.read_subscribe(body))
             case packets.UNSUBSCRIBE:
-                unsubscribe(self, self.part(), *packets.read_unsubscribe(body))
+                unsubscribe(self, *packets.read_unsubscribe(body))
             case packets.DISCONNECT if not body:
                 self.will = None
                 self._close("client", "DISCONNECT")

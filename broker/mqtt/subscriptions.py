@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from broker.ingest.batching import Part
 from broker.mqtt import packets
 from broker.mqtt.sessions import MAX_FILTERS
 from core.topic_filters import valid_filter
@@ -21,7 +20,6 @@ _log = structlog.get_logger(__name__)
 def subscribe(
     connection: Connection,
     rights: Rights,
-    part: Part,
     packet_id: int,
     wanted: list[tuple[str, int]],
 ) -> None:
@@ -59,13 +57,14 @@ def subscribe(
     if session.id is None or not (own or shared):
         tell()
     else:
+        part = connection.part()
         part.sessions().filters[session.id] = session.written_filters()
         part.then(tell)
     for topic_filter, qos in shared:
-        connection.server.router.send_retained(part, session, topic_filter, qos)
+        connection.server.router.send_retained(connection.part(), session, topic_filter, qos)
 
 
-def unsubscribe(connection: Connection, part: Part, packet_id: int, unwanted: list[str]) -> None:
+def unsubscribe(connection: Connection, packet_id: int, unwanted: list[str]) -> None:
     """Drop subscriptions; what is on its way already still comes (3.10.4)."""
     session = connection.session
     for topic_filter in unwanted:
@@ -74,5 +73,6 @@ def unsubscribe(connection: Connection, part: Part, packet_id: int, unwanted: li
     if session.id is None:
         connection.write(answer)
     else:
+        part = connection.part()
         part.sessions().filters[session.id] = session.written_filters()
         part.then(lambda: connection.write(answer))

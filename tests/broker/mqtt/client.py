@@ -50,7 +50,8 @@ class Client(RawClient):
     ) -> None:
         """Send CONNECT; it must be accepted, with the session present or not."""
         more.setdefault("keep_alive", 0)
-        sent = connect_packet(None, None, client=name, clean=clean, **more)  # type: ignore[arg-type]
+        more.setdefault("username", None)
+        sent = connect_packet(password=None, client=name, clean=clean, **more)  # type: ignore[arg-type]
         await self.send(sent)
         assert await self.packet() == (CONNACK, bytes([present, 0]))
 
