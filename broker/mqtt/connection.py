@@ -143,8 +143,11 @@ class Connection(asyncio.Protocol):
 
     @property
     def peer(self) -> Any:
-        """Who it is, for the log."""
-        return self._transport.get_extra_info("peername")
+        """Who it is, for the log; None when it is gone."""
+        try:
+            return self._transport.get_extra_info("peername")
+        except (OSError, ValueError):  # uvloop asks the closed descriptor
+            return None
 
     def pause(self) -> None:
         """Read nothing until `resume`."""

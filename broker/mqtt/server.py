@@ -178,18 +178,20 @@ class MqttServer:
 
     async def _sign_in(self, connection: Connection, wish: Wish) -> None:
         try:
-            row = await self._authorizer.sign_in(wish.username, wish.password)
-            rights = self._authorizer.rights(row)
-            _check_will(rights, wish)
-            device = await self._enter(row)
+            await self._let_in(connection, wish)
         except RefusedError as error:
             self.refused(connection, error)
         except Exception:
             # One connection must not take the process along, whatever happens.
             _log.exception("a sign-in failed", peer=connection.peer)
             connection.end("unexpected error")
-        else:
-            self._admit(connection, wish, row, rights, device)
+
+    async def _let_in(self, connection: Connection, wish: Wish) -> None:
+        row = await self._authorizer.sign_in(wish.username, wish.password)
+        rights = self._authorizer.rights(row)
+        _check_will(rights, wish)
+        device = await self._enter(row)
+        self._admit(connection, wish, row, rights, device)
 
     async def _enter(self, row: DeviceRow) -> Device:
         try:
