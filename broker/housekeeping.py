@@ -176,13 +176,15 @@ class Housekeeping:
                 async with self._valkey.pubsub() as pubsub:
                     await pubsub.subscribe(*_CHANNELS)
                     pause = 0.1
-                    self._missed()
                     while True:
-                        message = await pubsub.get_message(
-                            ignore_subscribe_messages=True, timeout=5
-                        )
-                        if message is not None:
+                        message = await pubsub.get_message(timeout=5)
+                        if message is None:
+                            continue
+                        if message["type"] == "message":
                             self._told(message["channel"].decode(), message["data"].decode())
+                        elif message["data"] == len(_CHANNELS):
+                            # Subscribed, maybe again: the client connects anew without a word.
+                            self._missed()
             except (RedisError, OSError, TimeoutError) as error:
                 self._metrics.bus_errors.inc()
                 _log.warning("Valkey cannot be followed", reason=repr(error), seconds=pause)
