@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import structlog
 
 from broker.mqtt import packets
 from broker.mqtt.sessions import MAX_FILTERS
-from core.topic_filters import valid_filter
+from core.topic_filters import MAX_TOPIC, valid_filter
 from core.topics_acl import Grant, Rights
 
 if TYPE_CHECKING:
     from broker.mqtt.connection import Connection
 
 _log = structlog.get_logger(__name__)
+
+_SHOWN: Final = 3
+"""Denied filters of a packet that are logged."""
 
 
 def subscribe(
@@ -31,6 +34,7 @@ def subscribe(
     filters = session.filters
     codes: list[int] = []
     shared: list[tuple[str, int]] = []
+    denied: list[str] = []
     own = False
     for topic_filter, qos in wanted:
         full = len(filters) >= MAX_FILTERS and topic_filter not in filters
@@ -38,7 +42,7 @@ def subscribe(
         if not full and valid_filter(topic_filter):
             grant = rights.grant(topic_filter)
         if grant is Grant.DENIED:
-            _log.info("denied", device_id=str(connection.device.id), filter=topic_filter)
+            denied.append(topic_filter)
             codes.append(packets.DENIED)
             continue
         session.subscribe(topic_filter, qos, shared=grant is Grant.SHARED)
@@ -47,6 +51,14 @@ def subscribe(
             shared.append((topic_filter, qos))
         else:
             own = True
+    if denied:
+        # One line a packet: it may have thousands of filters, of half a kilobyte each.
+        _log.info(
+            "denied",
+            device_id=str(connection.device.id),
+            filters=[topic_filter[:MAX_TOPIC] for topic_filter in denied[:_SHOWN]],
+            count=len(denied),
+        )
     answer = packets.suback(packet_id, codes)
 
     def tell() -> None:
