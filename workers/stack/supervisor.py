@@ -304,7 +304,11 @@ class Supervisor:
         state.detail = detail
         if pid != -1:
             state.pid = pid
-        self._file.write(self._state)
+        try:
+            self._file.write(self._state)
+        except OSError as error:
+            # A full disk is for the parts to get over; those that run must not be stopped for it.
+            log.error("the state cannot be written", reason=_words(error))  # noqa: TRY400
         if self._listener is not None:
             self._listener(state)
 

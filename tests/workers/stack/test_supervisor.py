@@ -1,6 +1,7 @@
 """The supervisor: order, restarts, failures, and nobody left behind."""
 
 import asyncio
+import errno
 import os
 import signal
 import sys
@@ -287,3 +288,23 @@ async def test_looking_whether_it_runs_does_not_keep_it_from_starting(tmp_path: 
         assert file.running() is None
         with file.lock():
             pass
+
+
+async def test_a_state_that_cannot_be_written_stops_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with ready(make(tmp_path, server(tmp_path, "one"))) as supervisor:
+
+        def full(*_: object) -> None:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        monkeypatch.setattr(StateFile, "write", full)
+        os.kill(pid(supervisor, "one"), signal.SIGKILL)
+
+        def again() -> bool:
+            one = part(supervisor, "one")
+            return one.restarts == 1 and one.status is Status.READY
+
+        await eventually(again)
+        assert not supervisor.stopping.is_set()
+        monkeypatch.undo()
