@@ -1,0 +1,1 @@
+"""What happens when a part of the data path is stopped, full or hostile; docs/guarantees.md."""
