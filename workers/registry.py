@@ -87,13 +87,13 @@ def _outbound() -> Capabilities:
 
 
 def _training() -> Capabilities:
-    from activities.telemetry_import import ImportActivities
     from activities.training import TrainingActivities
 
-    return Capabilities(workflows=(), families=(ImportActivities, TrainingActivities), parallel=1)
+    return Capabilities(workflows=(), families=(TrainingActivities,), parallel=1)
 
 
 def _maintenance() -> Capabilities:
     from activities.storage import StorageActivities
+    from activities.telemetry_import import ImportActivities
 
-    return Capabilities(workflows=(), families=(StorageActivities,), parallel=2)
+    return Capabilities(workflows=(), families=(ImportActivities, StorageActivities), parallel=4)

@@ -35,7 +35,7 @@ class TelemetryImport:
             await workflow.execute_activity(
                 ImportActivity.STORE,
                 call,
-                task_queue=TaskQueue.TRAINING,
+                task_queue=TaskQueue.MAINTENANCE,
                 start_to_close_timeout=_LONGEST,
                 schedule_to_close_timeout=2 * _LONGEST,
                 heartbeat_timeout=_HEARTBEAT,
@@ -52,7 +52,7 @@ class TelemetryImport:
                 tenant_id=call.tenant_id, import_id=call.import_id, status=status, error=error
             ),
             result_type=ImportResult,
-            task_queue=TaskQueue.TRAINING,
+            task_queue=TaskQueue.MAINTENANCE,
             start_to_close_timeout=timedelta(minutes=1),
             retry_policy=_PATIENT,
         )

@@ -77,7 +77,8 @@ async def _working(client: Client, resources: Resources) -> AsyncGenerator[None]
     families = {
         TaskQueue.AUTOMATION: [ProvisioningActivities(resources)],
         TaskQueue.OUTBOUND: [WebhookActivities(resources)],
-        TaskQueue.TRAINING: [TrainingActivities(resources), ImportActivities(resources)],
+        TaskQueue.MAINTENANCE: [ImportActivities(resources)],
+        TaskQueue.TRAINING: [TrainingActivities(resources)],
     }
     async with working(client, capabilities(TaskQueue.AUTOMATION).workflows, families):
         yield

@@ -16,7 +16,7 @@ async def _main() -> None:
     client = await connect(settings)
     async with (
         open_resources(settings) as resources,
-        working(client, [TelemetryImport], {TaskQueue.TRAINING: [ImportActivities(resources)]}),
+        working(client, [TelemetryImport], {TaskQueue.MAINTENANCE: [ImportActivities(resources)]}),
     ):
         await asyncio.Event().wait()
 

@@ -47,7 +47,9 @@ async def at_work(
 ) -> AsyncIterator[None]:
     async with (
         opened_resources(postgres_server, worker_database, bus) as resources,
-        working(temporal_client, [Workflow], {TaskQueue.TRAINING: [ImportActivities(resources)]}),
+        working(
+            temporal_client, [Workflow], {TaskQueue.MAINTENANCE: [ImportActivities(resources)]}
+        ),
     ):
         yield
 
@@ -196,7 +198,9 @@ async def test_a_killed_worker_costs_no_row_and_counts_none_twice(
     assert 0 < done < total
     async with (
         opened_resources(postgres_server, worker_database, bus) as resources,
-        working(temporal_client, [Workflow], {TaskQueue.TRAINING: [ImportActivities(resources)]}),
+        working(
+            temporal_client, [Workflow], {TaskQueue.MAINTENANCE: [ImportActivities(resources)]}
+        ),
     ):
         result = await handle.result()
     bad = total // 1000
