@@ -112,6 +112,7 @@ class Link:
         self._room = asyncio.Semaphore(1)
         self._sent = time.monotonic()
         self._asked: float | None = None
+        self._busy = False
         self.five = five
         self.limits = Limits()
 
@@ -254,8 +255,9 @@ class Link:
                 else:
                     self._replied(packet)
             if messages and handler is not None:
+                self._busy = True
                 await handler(self, messages)
-            self._asked = None
+                self._busy, self._asked = False, None
 
     def _replied(self, reply: Reply) -> None:
         match reply.kind:
@@ -275,11 +277,12 @@ class Link:
         while True:
             await asyncio.sleep(min(keep_alive / 4, 5))
             now = time.monotonic()
-            if self._asked is not None and now - self._asked > keep_alive:
+            # Nothing is read while the handler waits for the database: that silence is ours.
+            silent = self._asked is not None and not self._busy
+            if silent and now - (self._asked or now) > keep_alive:
                 raise LinkLostError("the broker is silent")
             if now - self._sent > keep_alive / 2:
                 self._write(packets.PINGREQ)
-                # Nothing is read while the handler waits for the database: its silence is ours.
                 self._asked = self._asked or now
 
     def _write(self, data: bytes) -> None:

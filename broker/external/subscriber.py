@@ -50,7 +50,9 @@ class Subscriber:
         self._handler = handler
         self._filters = filters
         self._connected = connected
-        self._five = settings.ingest.protocol != "3.1.1"
+        self._begins_with_five = settings.ingest.protocol != "3.1.1"
+        self._five = self._begins_with_five
+        self._was_there = False
         self.trouble: str | None = "not connected to the MQTT broker yet"
 
     async def run(self) -> None:
@@ -68,6 +70,9 @@ class Subscriber:
                     continue
             except _ENDED as error:
                 self.trouble = f"not connected to the MQTT broker: {error!r}"
+                # It may have been restarting when it seemed not to speak MQTT 5.
+                if not self._was_there:
+                    self._five = self._begins_with_five
             if self._was_there:
                 pause = 0.1
             _log.warning(

@@ -79,6 +79,34 @@ async def _all(sql: Sql, devices: list[UUID], count: int) -> bool:
 
 
 @pytest.mark.slow
+async def test_what_was_not_committed_when_ingest_was_killed_comes_again(
+    other: Other, start_ingest: StartIngest, device: MadeDevice, sql: Sql
+) -> None:
+    ingest = await start_ingest()
+    async with client(other) as publisher:
+        await send(publisher, [device.id], 0, 500)
+        await sql.execute("ALTER ROLE iotlinker_ingest NOLOGIN")
+        try:
+            await sql.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                "WHERE application_name LIKE 'iotlinker-%' AND usename = 'iotlinker_ingest'"
+            )
+            await send(publisher, [device.id], 500, 1500)
+
+            async def noticed() -> bool:
+                return await ingest.health() != "ok"
+
+            await eventually(noticed)
+            # What it has received by now cannot be committed, so it must not be acknowledged.
+            await ingest.kill()
+        finally:
+            await sql.execute("ALTER ROLE iotlinker_ingest LOGIN")
+        await start_ingest()
+        await eventually(lambda: _all(sql, [device.id], 2000), timeout=40)
+    assert await stored(sql, [device.id]) == 2000
+
+
+@pytest.mark.slow
 async def test_processes_side_by_side_share_the_load_or_stand_by_for_each_other(
     other: Other, start_ingest: StartIngest, device: MadeDevice, sql: Sql
 ) -> None:
