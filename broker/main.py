@@ -22,7 +22,7 @@ from broker.ingest.profiles import Profiles
 from broker.ingest.triggers import TriggerIndex
 from broker.metrics import BrokerMetrics
 from broker.mqtt.auth import Authenticator, Authorizer
-from broker.mqtt.listeners import tcp
+from broker.mqtt.doors import certificates_of, doors
 from broker.mqtt.server import MqttServer
 from broker.notifications import Notifier
 from broker.presence import Presence
@@ -49,6 +49,7 @@ async def run(settings: Settings, authorizer: Authorizer | None = None) -> None:
     It stops in order: no new connections, no more reading, what was received is committed and
     acknowledged, and then the connections are closed.
     """
+    certificates = certificates_of(settings.broker)
     metrics = BrokerMetrics()
     valkey = bus.connect(settings)
     database = IngestDatabase(settings)
@@ -71,7 +72,7 @@ async def run(settings: Settings, authorizer: Authorizer | None = None) -> None:
         ingest,
         presence,
         metrics,
-        [tcp(settings.broker.host, settings.broker.port)],
+        doors(settings.broker, certificates, lambda _: True),
     )
     housekeeping = Housekeeping(
         server,
@@ -103,6 +104,8 @@ async def run(settings: Settings, authorizer: Authorizer | None = None) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+    if certificates is not None:
+        loop.add_signal_handler(signal.SIGHUP, certificates.reload)
     try:
         async with (
             status_server("127.0.0.1", settings.broker.metrics_port, metrics, wrong, intake),
@@ -126,6 +129,7 @@ async def run(settings: Settings, authorizer: Authorizer | None = None) -> None:
                             housekeeping.follow_changes(),
                             housekeeping.sweep(),
                             housekeeping.listen(),
+                            *([] if certificates is None else [certificates.watch()]),
                         )
                     ]
                     await server.start(group)
@@ -141,7 +145,7 @@ async def run(settings: Settings, authorizer: Authorizer | None = None) -> None:
                 for task in tasks:
                     task.cancel()
     finally:
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             loop.remove_signal_handler(number)
         await database.close()
         await valkey.aclose()

@@ -1,9 +1,11 @@
 """Signing in: which device is it, and may it come in?
 
-Two ways (the second is ThingsBoard's, so that its devices work unmodified): username = device id
-and password = key; or username = key and no password.
+Three ways: username = device id and password = key; username = key and no password (ThingsBoard's,
+so that its devices work unmodified); or a client certificate without password, and with no username
+or the device's id as such. A password given is what counts, whatever certificate comes along.
 """
 
+import hashlib
 import time
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -16,12 +18,18 @@ from amqtt.mqtt.connack import BAD_USERNAME_PASSWORD, NOT_AUTHORIZED, SERVER_UNA
 from broker.database import OUTAGE, IngestDatabase
 from broker.lookups import Lookups
 from core.crypto import device_key_digest
-from core.db.repositories.ingest_devices import DeviceRow, devices_of_keys
+from core.db.repositories.ingest_devices import (
+    DeviceRow,
+    devices_of_certificates,
+    devices_of_keys,
+)
 from core.topics_acl import Rights, Topics
 
 _CACHED: Final = 50_000
 _FRESH: Final = 60.0
 """Seconds a cached credential is trusted; a revocation is also told over Valkey, at once."""
+_CERTIFICATE: Final = b"x509:"
+"""Before the digests of certificates, where they are among those of keys."""
 
 
 class RefusedError(Exception):
@@ -39,8 +47,10 @@ class RefusedError(Exception):
 class Authorizer(Protocol):
     """Who may come in, and what may they do? The server is given one."""
 
-    async def sign_in(self, username: str | None, password: str | None) -> DeviceRow:
-        """Return the device of these credentials.
+    async def sign_in(
+        self, username: str | None, password: str | None, certificate: bytes | None = None
+    ) -> DeviceRow:
+        """Return the device of these credentials; a certificate is in DER, and proven by TLS.
 
         Raises:
             RefusedError: They are wrong, void, or cannot be checked now.
@@ -63,21 +73,25 @@ class Authenticator:
         self._cache: OrderedDict[bytes, tuple[float, DeviceRow]] = OrderedDict()
         self._lookups = Lookups(self._ask)
 
-    async def sign_in(self, username: str | None, password: str | None) -> DeviceRow:
+    async def sign_in(
+        self, username: str | None, password: str | None, certificate: bytes | None = None
+    ) -> DeviceRow:
         """Return the device of these credentials.
 
         Raises:
             RefusedError: They are wrong, void, or cannot be checked now.
         """
-        if not username:
+        claimed = _device_id(username)
+        by_certificate = certificate is not None and not password
+        if by_certificate and (not username or claimed is not None):
+            row = await self._find(_certificate_digest(certificate or b""))
+        elif not username:
             raise RefusedError(NOT_AUTHORIZED, "no anonymous devices")
-        claimed: UUID | None = None
-        if password:
-            try:
-                claimed = UUID(username)
-            except ValueError as error:
-                raise RefusedError(BAD_USERNAME_PASSWORD, "the username is no device id") from error
-        row = await self._find(device_key_digest(password or username))
+        elif password and claimed is None:
+            raise RefusedError(BAD_USERNAME_PASSWORD, "the username is no device id")
+        else:
+            row = await self._find(device_key_digest(password or username))
+            claimed = claimed if password else None
         if row is None or (claimed is not None and row.device_id != claimed):
             raise RefusedError(BAD_USERNAME_PASSWORD, "unknown device or wrong key")
         if not row.usable or _over(row):
@@ -115,8 +129,28 @@ class Authenticator:
         return row
 
     async def _ask(self, digests: list[bytes]) -> Mapping[bytes, DeviceRow]:
+        keys = [digest for digest in digests if not digest.startswith(_CERTIFICATE)]
+        certificates = [digest for digest in digests if digest.startswith(_CERTIFICATE)]
+        found: dict[bytes, DeviceRow] = {}
         async with self._database.connection() as connection:
-            return await devices_of_keys(connection, digests)
+            if keys:
+                found = await devices_of_keys(connection, keys)
+            if certificates:
+                plain = [digest.removeprefix(_CERTIFICATE) for digest in certificates]
+                rows = await devices_of_certificates(connection, plain)
+                found |= {_CERTIFICATE + digest: row for digest, row in rows.items()}
+        return found
+
+
+def _certificate_digest(certificate: bytes) -> bytes:
+    return _CERTIFICATE + hashlib.sha256(certificate).digest()
+
+
+def _device_id(username: str | None) -> UUID | None:
+    try:
+        return UUID(username) if username else None
+    except ValueError:
+        return None
 
 
 def _over(row: DeviceRow) -> bool:

@@ -149,6 +149,12 @@ class Connection(asyncio.Protocol):
         except (OSError, ValueError):  # uvloop asks the closed descriptor
             return None
 
+    @property
+    def certificate(self) -> bytes | None:
+        """The client's certificate in DER, if it came by TLS and showed one."""
+        tls = self._transport.get_extra_info("ssl_object")
+        return None if tls is None else tls.getpeercert(binary_form=True)
+
     def pause(self) -> None:
         """Read nothing until `resume`."""
         if not self.paused:

@@ -2,24 +2,49 @@
 
 import asyncio
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, Final, Protocol
 
-Listener = Callable[[Callable[[], asyncio.Protocol]], Awaitable[asyncio.Server]]
-"""Starts to listen; what it is given makes the protocol of a new connection."""
+Make = Callable[[], asyncio.Protocol]
+"""Makes the protocol of a new connection."""
+Spawn = Callable[[Coroutine[Any, Any, None]], None]
+"""Runs a short task that the server ends when it closes."""
 
-_BACKLOG = 4096
+
+class Listening(Protocol):
+    """What listens until it is closed."""
+
+    def close(self) -> None:
+        """Take no new connections."""
+        ...
 
 
-def tcp(host: str, port: int) -> Listener:
-    """Return a listener for plain MQTT."""
+Listener = Callable[[Make, Spawn], Awaitable[Listening]]
+"""Starts to listen."""
 
-    async def listen(make: Callable[[], asyncio.Protocol]) -> asyncio.Server:
+BACKLOG: Final = 4096
+
+
+def tcp(host: str, port: int, *, shared: bool = False) -> Listener:
+    """Return a listener for plain TCP.
+
+    Args:
+        host: Address or name; empty is every address.
+        port: Port.
+        shared: Whether other processes listen there too: the system deals connections out.
+    """
+
+    async def listen(make: Make, _: Spawn) -> Listening:
         server = await asyncio.get_running_loop().create_server(
-            make, host, port, backlog=_BACKLOG, reuse_address=True
+            make, host, port, backlog=BACKLOG, reuse_address=True, reuse_port=shared or None
         )
         for listening in server.sockets:
-            # Connections inherit it: clients without keep-alive that vanish are noticed by TCP.
-            listening.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            keep_alive(listening)
         return server
 
     return listen
+
+
+def keep_alive(listening: socket.socket) -> None:
+    """Let TCP notice clients that vanish without an MQTT keep-alive; connections inherit it."""
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)

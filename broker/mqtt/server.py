@@ -28,7 +28,7 @@ from broker.mqtt.auth import Authorizer, RefusedError
 from broker.mqtt.chunks import Handler, Shared
 from broker.mqtt.connection import Connection, State
 from broker.mqtt.downlink import Downlinks
-from broker.mqtt.listeners import Listener
+from broker.mqtt.listeners import Listener, Listening
 from broker.mqtt.packets import Wish
 from broker.mqtt.registry import Sessions
 from broker.mqtt.router import Router
@@ -87,7 +87,7 @@ class MqttServer:
         self._ingest = ingest
         self._presence = presence
         self._listeners = listeners
-        self._servers: list[asyncio.Server] = []
+        self._servers: list[Listening] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._group: asyncio.TaskGroup | None = None
         self._count = 0
@@ -105,7 +105,7 @@ class MqttServer:
         """Load what is remembered and listen; short tasks run in the group until `close`."""
         self._group = group
         await self.sessions.load(self._database)
-        self._servers = [await listen(self._accept) for listen in self._listeners]
+        self._servers = [await listen(self._accept, self._spawn) for listen in self._listeners]
 
     def _accept(self) -> Connection:
         return Connection(self)
@@ -187,7 +187,7 @@ class MqttServer:
             connection.end("unexpected error")
 
     async def _let_in(self, connection: Connection, wish: Wish) -> None:
-        row = await self._authorizer.sign_in(wish.username, wish.password)
+        row = await self._authorizer.sign_in(wish.username, wish.password, connection.certificate)
         rights = self._authorizer.rights(row)
         _check_will(rights, wish)
         device = await self._enter(row)

@@ -2,9 +2,9 @@
 
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 
@@ -35,7 +35,17 @@ class BrokerSettings(BaseSettings):
 
     Attributes:
         host, port: Where it listens.
-        public_endpoint: `mqtt://…` that devices are told; unset, host and port.
+        public_endpoint: `mqtt://…` or `mqtts://…` that devices are told; unset, host and port, of
+            TLS where it is on.
+        tls_port: Where it listens with TLS; unset, it does not.
+        tls_certificate_file, tls_key_file: PEM of the certificate with its chain, and its key.
+            Renewed files are taken over without a restart.
+        tls_client_ca_file: PEM of the authorities that sign devices' certificates, or of these
+            themselves; unset, none is asked for.
+        websocket_port, websocket_tls_port: Where it listens for MQTT over WebSocket, plain and
+            with TLS; unset, it does not.
+        websocket_origins: Origins whose pages may connect, beside the host's own, separated by
+            commas; `*` is any.
         metrics_port: Port on loopback of its Prometheus endpoint, its health check, and the intake
             of messages that come over HTTP.
         intake_url: `http://…` of the metrics port of the broker that takes messages from the API
@@ -52,6 +62,13 @@ class BrokerSettings(BaseSettings):
     host: str = "127.0.0.1"
     port: int = 1883
     public_endpoint: str | None = None
+    tls_port: int | None = None
+    tls_certificate_file: Path | None = None
+    tls_key_file: Path | None = None
+    tls_client_ca_file: Path | None = None
+    websocket_port: int | None = None
+    websocket_tls_port: int | None = None
+    websocket_origins: Annotated[list[str], NoDecode] = []
     metrics_port: int = 9101
     intake_url: str | None = None
     max_connections: int = 15_000
@@ -59,6 +76,21 @@ class BrokerSettings(BaseSettings):
     flushers: int = 2
     high_water: int = 100_000
     low_water: int = 25_000
+
+    @field_validator("websocket_origins", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return [part for part in value.split(",") if part] if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _files_for_tls(self) -> Self:
+        if self.tls_port is None and self.websocket_tls_port is None:
+            return self
+        if self.tls_certificate_file is None or self.tls_key_file is None:
+            raise ValueError(
+                "TLS needs IOTLINKER_BROKER_TLS_CERTIFICATE_FILE and IOTLINKER_BROKER_TLS_KEY_FILE"
+            )
+        return self
 
 
 class IngestSettings(BaseSettings):

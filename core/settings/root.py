@@ -89,6 +89,14 @@ class Settings:
     @property
     def mqtt_endpoint(self) -> str:
         """Address that devices are told."""
+        broker = self.broker
+        if broker.public_endpoint is None and broker.tls_port is not None:
+            return f"mqtts://{broker.host}:{broker.tls_port}"
+        return self.plain_mqtt_endpoint
+
+    @property
+    def plain_mqtt_endpoint(self) -> str:
+        """Address for the platform's own clients, without TLS."""
         return self.broker.public_endpoint or f"mqtt://{self.broker.host}:{self.broker.port}"
 
     @property

@@ -15,7 +15,7 @@ from redis.asyncio import Redis
 
 from core import bus as channels
 from core.crypto import device_key_digest
-from core.db.repositories.ingest_devices import device_of_certificate, devices_of_keys
+from core.db.repositories.ingest_devices import devices_of_certificates, devices_of_keys
 from core.db.session import Database
 from core.settings import Settings
 from tests.api.conftest import Enter, Person
@@ -173,13 +173,13 @@ async def test_a_certificate_is_known_by_its_fingerprint_and_ends_when_it_says(
     assert view["subject"] == "CN=pump-1"
     assert datetime.fromisoformat(view["expires_at"]) == own.not_valid_after_utc
     assert (view["kind"], view["state"]) == ("x509", "valid")
-    row = await device_of_certificate(ingest, digest)
+    row = (await devices_of_certificates(ingest, [digest])).get(digest)
     assert row is not None
     assert (row.device_id, row.tenant_id, row.usable) == (made.id, tenant_id, True)
     assert row.expires_at == own.not_valid_after_utc
-    assert await device_of_certificate(ingest, bytes(32)) is None
+    assert await devices_of_certificates(ingest, [bytes(32)]) == {}
     await client.post(f"{path(made)}/rotate")
-    row = await device_of_certificate(ingest, digest)
+    row = (await devices_of_certificates(ingest, [digest])).get(digest)
     assert row is not None
     assert row.usable, "rotating concerns keys"
 
@@ -229,7 +229,8 @@ async def test_a_certificate_is_one_devices_and_stays_revoked(
     answer = await client.delete(f"{path(made)}/{first.json()['id']}")
     assert answer.status_code == 204
     assert (await client.post(f"{path(made)}/certificates", json=form)).status_code == 409
-    row = await device_of_certificate(ingest, own.fingerprint(hashes.SHA256()))
+    digest = own.fingerprint(hashes.SHA256())
+    row = (await devices_of_certificates(ingest, [digest])).get(digest)
     assert row is not None
     assert (row.device_id, row.usable) == (made.id, False)
 

@@ -30,7 +30,9 @@ class AllowAll:
     def __init__(self, row: DeviceRow) -> None:
         self._row = row
 
-    async def sign_in(self, username: str | None, password: str | None) -> DeviceRow:
+    async def sign_in(
+        self, username: str | None, password: str | None, certificate: bytes | None = None
+    ) -> DeviceRow:
         """See `Authorizer`."""
         return self._row
 

@@ -114,7 +114,7 @@ class Replay:
         return Engine(
             device_id,
             self._memory.keys[device_id],
-            self._settings.mqtt_endpoint,
+            self._settings.plain_mqtt_endpoint,
             [dict(zip(SENSORS, row, strict=True)) for row in record.cycles.tolist()],
             self._pacer,
             self.figures.tally,

@@ -40,7 +40,16 @@ def broker(settings: Settings) -> Service:
         name="broker",
         command=_command("broker"),
         ports=(
-            Port(settings.broker.port, "IOTLINKER_BROKER_PORT", settings.broker.host),
+            *(
+                Port(number, f"IOTLINKER_BROKER_{name}", settings.broker.host)
+                for name, number in (
+                    ("PORT", settings.broker.port),
+                    ("TLS_PORT", settings.broker.tls_port),
+                    ("WEBSOCKET_PORT", settings.broker.websocket_port),
+                    ("WEBSOCKET_TLS_PORT", settings.broker.websocket_tls_port),
+                )
+                if number is not None
+            ),
             Port(settings.broker.metrics_port, "IOTLINKER_BROKER_METRICS_PORT"),
         ),
         environment=_environment(settings),

@@ -59,14 +59,19 @@ async def devices_of_keys(
     return {row[0]: DeviceRow(*tuple(row)[1:]) for row in rows}
 
 
-async def device_of_certificate(connection: Connection, digest: bytes) -> DeviceRow | None:
-    """Return the device that a client certificate belongs to.
+async def devices_of_certificates(
+    connection: Connection, digests: Sequence[bytes]
+) -> dict[bytes, DeviceRow]:
+    """Return the devices that client certificates belong to, by the SHA-256 of their DER.
 
-    `digest` is the SHA-256 of the certificate in DER. That the client holds the private key is
-    what the TLS handshake has shown; the database knows nothing of it.
+    That a client holds the private key is what the TLS handshake has shown; the database knows
+    nothing of it.
     """
-    row = await connection.fetchrow(f"SELECT {_DEVICE} WHERE c.certificate_sha256 = $1", digest)
-    return None if row is None else DeviceRow(*row)
+    rows = await connection.fetch(
+        f"SELECT c.certificate_sha256, {_DEVICE} WHERE c.certificate_sha256 = ANY($1::bytea[])",
+        digests,
+    )
+    return {row[0]: DeviceRow(*tuple(row)[1:]) for row in rows}
 
 
 async def devices_of_credentials(

@@ -30,7 +30,9 @@ class _Granting(Authorizer):
     def __init__(self, rows: dict[str, DeviceRow]) -> None:
         self._rows = rows
 
-    async def sign_in(self, username: str | None, password: str | None) -> DeviceRow:
+    async def sign_in(
+        self, username: str | None, password: str | None, certificate: bytes | None = None
+    ) -> DeviceRow:
         return self._rows[username or ""]
 
     def rights(self, row: DeviceRow) -> Topics:

@@ -1,0 +1,1 @@
+"""The edge of the broker: TLS, WebSocket, limits, several processes."""
