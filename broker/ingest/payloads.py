@@ -274,6 +274,9 @@ def _time(ts: Any, pointer: str, now: int) -> int | None:
 
 
 def _iso(text: str) -> int | None:
+    if len(text) > 8 and text.isascii() and text.isdecimal():
+        # `fromisoformat` would read epoch milliseconds as a date without separators.
+        return int(text) * 1000 if len(text) < 16 else 2**63
     try:
         moment = datetime.fromisoformat(text)
         if moment.tzinfo is None:
