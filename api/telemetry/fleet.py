@@ -25,7 +25,7 @@ async def latest(
     """
     found = await telemetry.latest_of(
         work.session,
-        devices=None if device_ids is None else _ids(device_ids),
+        devices=ids(device_ids),
         profile=profile,
         site=site,
         after=after,
@@ -51,7 +51,14 @@ def _metrics(rows: list[LatestRow]) -> dict[str, Any]:
     }
 
 
-def _ids(given: list[str]) -> list[UUID]:
+def ids(given: list[str] | None) -> list[UUID] | None:
+    """Read device ids that are repeated or separated by commas.
+
+    Raises:
+        InvalidInputError: One is none.
+    """
+    if given is None:
+        return None
     try:
         return [UUID(one) for part in given for one in part.split(",") if one]
     except ValueError as error:
