@@ -45,6 +45,7 @@ class Device:
         prefix: Start of every COPY row of this device.
         last_time: Newest time given to a message without one, in microseconds: they increase
             strictly, so that two in the same instant are two rows.
+        received: Messages that came since it is here.
         seen: When its newest measurement was received, in microseconds; 0 for never.
         rules: What its profile says about measurements.
         streams: What its messages are measured by, by the metrics they hold; None without rules.
@@ -69,6 +70,7 @@ class Device:
         "prefix",
         "profile",
         "profile_id",
+        "received",
         "remembered",
         "rules",
         "seen",
@@ -83,6 +85,7 @@ class Device:
         self.lists = lists
         self.last_time = 0
         self.seen = 0
+        self.received = 0
         self.rules: ProfileRules | None = None
         self.streams: dict[tuple[str, ...], Stream] | None = None
         self.pending = 0

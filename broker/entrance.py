@@ -64,6 +64,10 @@ class Entrance:
                 states.setdefault(state.device_id, []).append(state)
         return states
 
+    def device(self, device_id: UUID) -> Device | None:
+        """Return the live object of a device, if there is one."""
+        return self._devices.get(device_id)
+
     def leave(self, devices: Sequence[Device]) -> None:
         """Let go of devices that were entered."""
         for device in devices:

@@ -28,6 +28,7 @@ from core.db.repositories.ingest_devices import (
     devices_of_credentials,
     devices_with_pending_commands,
     profiles_with_rules,
+    tenant_limits,
 )
 
 _log = structlog.get_logger(__name__)
@@ -94,6 +95,7 @@ class Housekeeping:
             try:
                 await self.refresh_profiles()
                 await self.refresh_triggers()
+                await self.refresh_limits()
                 await self.prepare_partitions()
                 await self._check_devices()
             except OUTAGE as error:
@@ -133,6 +135,12 @@ class Housekeeping:
             part = Part(None, None)
             part.effect().forget.extend(void)
             self._ingest.queue.put(part)
+
+    async def refresh_limits(self) -> None:
+        """Take over the limits in tenants' configurations."""
+        async with self._database.connection() as connection:
+            rows = await tenant_limits(connection)
+        self._server.take_limits(rows)
 
     async def prepare_partitions(self) -> None:
         """Make today's and tomorrow's partitions before they are needed."""

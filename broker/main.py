@@ -72,7 +72,7 @@ async def run(settings: Settings, authorizer: Authorizer | None = None) -> None:
         ingest,
         presence,
         metrics,
-        doors(settings.broker, certificates, lambda _: True),
+        doors(settings.broker, certificates),
     )
     housekeeping = Housekeeping(
         server,
@@ -159,6 +159,7 @@ async def _prepare(database: IngestDatabase, housekeeping: Housekeeping) -> None
         try:
             await housekeeping.refresh_profiles()
             await housekeeping.refresh_triggers()
+            await housekeeping.refresh_limits()
             await housekeeping.prepare_partitions()
             async with database.connection() as connection:
                 # A killed process could not say that its devices are gone. With several brokers,

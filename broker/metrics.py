@@ -26,6 +26,8 @@ class BrokerMetrics:
         self.derive_errors = counter(
             "derive_errors", "Values that could not be converted or derived"
         )
+        self.turned_away = counter("connections_turned_away", "Connections over a limit", "why")
+        self.slowed = counter("readings_slowed", "Pauses of clients over a rate limit", "scope")
         self.refused = counter("connections_refused", "CONNECT packets refused", "code")
         self.closed = counter("connections_closed", "Connections the broker closed", "why")
         self.messages_dropped = counter(

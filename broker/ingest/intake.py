@@ -73,10 +73,12 @@ class Ingest:
         """Hand over what a chunk brought."""
         self._metrics.received.inc(part.messages)
         device = part.device
-        if device is not None and (part.live or part.unresolved):
-            device.seen = time.time_ns() // 1000
-            if device.bindings:
-                self._metrics.evaluations.inc(len(part.live) * len(device.bindings))
+        if device is not None:
+            device.received += part.messages
+            if part.live or part.unresolved:
+                device.seen = time.time_ns() // 1000
+                if device.bindings:
+                    self._metrics.evaluations.inc(len(part.live) * len(device.bindings))
         if part.doubtful:
             self._metrics.doubtful.inc(part.doubtful)
         self.queue.put(part)

@@ -7,7 +7,7 @@ Bounds: while the database cannot keep up (`IngestQueue.admitting` is false) wha
 held back, one read of the transport at most, and its reading is paused; that is never taken for
 the client's silence. A client that does not take what is written is cut off at `MAX_WAITING`
 bytes; notices of faults and other QoS 0 messages are left out beyond `BUSY`. Subscriptions and
-QoS 2 messages under way are limited in `broker.mqtt.sessions`.
+QoS 2 messages under way are limited in `broker.mqtt.sessions`, rates in `broker.mqtt.limits`.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from broker.mqtt import packets
 from broker.mqtt.auth import RefusedError
 from broker.mqtt.chunks import ChunkParser, Control
 from broker.mqtt.faults import DeniedError, MalformedPacketError
+from broker.mqtt.limits import PIECE, Meter
 from broker.mqtt.sessions import MAX_RECEIVED, Session
 from broker.mqtt.subscriptions import subscribe, unsubscribe
 from core.topic_filters import matches
@@ -56,7 +57,10 @@ class Connection(asyncio.Protocol):
         began: When it was accepted, by the server's clock.
         heard: When the last whole packet came.
         held: What was received and cannot be taken yet.
+        host: The address it comes from.
+        meter: What its rate is measured by; None: it has no limit.
         paused: Reading is paused.
+        slowed: It is paused because it is over its rate, and held until that is over.
         choked: More than `BUSY` bytes wait for the client.
         will: What is published when it ends without DISCONNECT.
         downlink: What it has been sent from the database; made when it subscribes.
@@ -76,10 +80,13 @@ class Connection(asyncio.Protocol):
         "downlink",
         "heard",
         "held",
+        "host",
+        "meter",
         "parser",
         "paused",
         "server",
         "session",
+        "slowed",
         "state",
         "will",
     )
@@ -96,7 +103,9 @@ class Connection(asyncio.Protocol):
         self.state = State.NEW
         self.began = self.heard = server.clock()
         self.held = b""
-        self.paused = self.choked = False
+        self.host = ""
+        self.meter: Meter | None = None
+        self.paused = self.choked = self.slowed = False
         self.will: packets.Will | None = None
         self.downlink: Downlink | None = None
         self._keep_alive = 0
@@ -109,6 +118,8 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: Any) -> None:
         """See `asyncio.Protocol`."""
         self._transport = transport
+        peer = transport.get_extra_info("peername")
+        self.host = peer[0] if isinstance(peer, tuple) else ""
         transport.set_write_buffer_limits(high=BUSY)
         self.server.arrived(self)
 
@@ -122,7 +133,10 @@ class Connection(asyncio.Protocol):
         """See `asyncio.Protocol`."""
         state = self.state
         if state is State.OPEN and not self.paused and self.server.queue.admitting:
-            self._take(data)
+            if self.meter is None:
+                self._take(data)
+            else:
+                self._measure(data, self.meter)
         elif state is State.NEW:
             self._greet(data)
         elif state is not State.CLOSED:
@@ -149,6 +163,21 @@ class Connection(asyncio.Protocol):
         except (OSError, ValueError):  # uvloop asks the closed descriptor
             return None
 
+    def go_on(self) -> None:
+        """The client has been slowed for long enough."""
+        self.slowed = False
+        if self.state is not State.OPEN:
+            return
+        if self.server.queue.admitting:
+            self.resume()
+        else:
+            self.server.held_back(self)
+
+    @property
+    def secure(self) -> bool:
+        """Whether it came by TLS."""
+        return self._transport.get_extra_info("ssl_object") is not None
+
     @property
     def certificate(self) -> bytes | None:
         """The client's certificate in DER, if it came by TLS and showed one."""
@@ -171,7 +200,7 @@ class Connection(asyncio.Protocol):
         self.paused = False
         self.heard = self.server.clock()
         if held:
-            self._take(held)
+            self._measure(held, self.meter)
         if self.state is State.OPEN and not self.paused:
             self._transport.resume_reading()
 
@@ -245,6 +274,30 @@ class Connection(asyncio.Protocol):
             self.server.refused(self, error)
         else:
             self.server.sign_in(self, wish)
+
+    def _measure(self, data: bytes, meter: Meter | None) -> None:
+        """Take what the client's rate allows; hold the rest, and slow the client."""
+        size = len(data)
+        piece = size if meter is None or meter.plenty(size) else PIECE
+        position = 0
+        while position < size and self.state is State.OPEN:
+            taken = data[position : position + piece]
+            position += piece
+            before = self.device.received
+            self._take(taken)
+            verdict = None
+            if meter is not None:
+                verdict = meter.charge(self.device.received - before, len(taken))
+            if verdict is None or self.state is not State.OPEN:
+                continue
+            if verdict.end:
+                self._close("limit", "over its rate for too long")
+                return
+            self.held = data[position:]
+            self.slowed = self.paused = True
+            self._transport.pause_reading()
+            self.server.slowed(self, verdict)
+            return
 
     def _take(self, data: bytes) -> None:
         if self._partial is not None:

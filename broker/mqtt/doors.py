@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from broker.mqtt.listeners import Listener, tcp
-from broker.mqtt.tls import Certificates, Knock, tls
+from broker.mqtt.tls import Certificates, tls
 from broker.mqtt.websocket import websocket
 from core.settings.processes import BrokerSettings
 
@@ -21,9 +21,7 @@ def certificates_of(broker: BrokerSettings) -> Certificates | None:
     return Certificates(broker.tls_certificate_file, broker.tls_key_file, broker.tls_client_ca_file)
 
 
-def doors(
-    broker: BrokerSettings, certificates: Certificates | None, knock: Knock
-) -> list[Listener]:
+def doors(broker: BrokerSettings, certificates: Certificates | None) -> list[Listener]:
     """Return the listeners; plain MQTT is always among them."""
     listeners = [tcp(broker.host, broker.port)]
     origins = broker.websocket_origins
@@ -32,8 +30,8 @@ def doors(
     if certificates is None:
         return listeners
     if broker.tls_port is not None:
-        listeners.append(tls(broker.host, broker.tls_port, certificates, knock))
+        listeners.append(tls(broker.host, broker.tls_port, certificates))
     if broker.websocket_tls_port is not None:
-        secure = tls(broker.host, broker.websocket_tls_port, certificates, knock)
+        secure = tls(broker.host, broker.websocket_tls_port, certificates)
         listeners.append(websocket(secure, origins))
     return listeners

@@ -3,7 +3,7 @@
 import asyncio
 import socket
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 Make = Callable[[], asyncio.Protocol]
 """Makes the protocol of a new connection."""
@@ -19,7 +19,20 @@ class Listening(Protocol):
         ...
 
 
-Listener = Callable[[Make, Spawn], Awaitable[Listening]]
+class Door(NamedTuple):
+    """The way into the server.
+
+    Attributes:
+        knock: Tells whether an address may connect now. Who asks it before TLS must; whoever comes
+            without TLS is asked by the server.
+    """
+
+    make: Make
+    spawn: Spawn
+    knock: Callable[[str], bool]
+
+
+Listener = Callable[[Door], Awaitable[Listening]]
 """Starts to listen."""
 
 BACKLOG: Final = 4096
@@ -34,9 +47,9 @@ def tcp(host: str, port: int, *, shared: bool = False) -> Listener:
         shared: Whether other processes listen there too: the system deals connections out.
     """
 
-    async def listen(make: Make, _: Spawn) -> Listening:
+    async def listen(door: Door) -> Listening:
         server = await asyncio.get_running_loop().create_server(
-            make, host, port, backlog=BACKLOG, reuse_address=True, reuse_port=shared or None
+            door.make, host, port, backlog=BACKLOG, reuse_address=True, reuse_port=shared or None
         )
         for listening in server.sockets:
             keep_alive(listening)

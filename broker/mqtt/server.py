@@ -3,7 +3,8 @@
 A connection costs no task and no timer. Tasks exist while a client signs in (one each, bounded by
 the connections), while something is looked up for devices (`broker.mqtt.downlink`), and one while
 reading is paused. All timeouts are kept by one look at all connections a second (`sweep`).
-Bounds: connections (`max_connections`, beyond which they are closed at once), sessions of a device
+Bounds: connections (`max_connections`, beyond which they are closed at once; those of an address
+and of a tenant: `broker.mqtt.gate`, `broker.mqtt.limits`), sessions of a device
 and their life without a connection (`broker.mqtt.registry`).
 """
 
@@ -11,12 +12,13 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Final
 from uuid import UUID
 
 import structlog
-from amqtt.mqtt.connack import NOT_AUTHORIZED, SERVER_UNAVAILABLE
+from amqtt.mqtt.connack import BAD_USERNAME_PASSWORD, NOT_AUTHORIZED, SERVER_UNAVAILABLE
 
 from broker.database import OUTAGE, IngestDatabase
 from broker.devices import Device
@@ -28,13 +30,15 @@ from broker.mqtt.auth import Authorizer, RefusedError
 from broker.mqtt.chunks import Handler, Shared
 from broker.mqtt.connection import Connection, State
 from broker.mqtt.downlink import Downlinks
-from broker.mqtt.listeners import Listener, Listening
+from broker.mqtt.gate import Gate
+from broker.mqtt.limits import Limits, Verdict, rate_event
+from broker.mqtt.listeners import Door, Listener, Listening
 from broker.mqtt.packets import Wish
 from broker.mqtt.registry import Sessions
 from broker.mqtt.router import Router
 from broker.mqtt.sessions import Session
 from broker.presence import Presence
-from core.db.repositories.ingest_devices import DeviceRow
+from core.db.repositories.ingest_devices import DeviceRow, TenantLimitsRow
 from core.settings import Settings
 from core.topic_filters import valid_topic
 from core.topics_acl import Rights, Route
@@ -43,6 +47,7 @@ _log = structlog.get_logger(__name__)
 
 CONNECT_TIMEOUT: Final = 10.0
 """Seconds a new connection has for its CONNECT."""
+_TIDY: Final = 60.0  # seconds between looks for limits that nobody is near
 CLOSE_TIMEOUT: Final = 2.0
 """Seconds for the last bytes to reach a client that reads slowly."""
 _STALLED: Final = 3.0
@@ -80,6 +85,15 @@ class MqttServer:
             (Route.ATTRIBUTES, Route.EVENTS, Route.RESPONSE), ingest.message
         )
         self.shared = Shared(ingest, self.router, self.handlers, settings.broker.max_payload)
+        self.limits = Limits(settings.broker, clock)
+        self._gate = Gate(
+            settings.broker.address_connections,
+            settings.broker.address_connects,
+            settings.broker.trusted_networks,
+            metrics,
+            clock,
+        )
+        self._of_tenant: Counter[UUID] = Counter()
         self._limit = settings.broker.max_connections
         self._database = database
         self._authorizer = authorizer
@@ -99,13 +113,14 @@ class MqttServer:
         self._held: dict[Connection, None] = {}
         self._resuming = False
         self._stopping = False
-        self._swept = clock()
+        self._swept = self._tidied = clock()
 
     async def start(self, group: asyncio.TaskGroup) -> None:
         """Load what is remembered and listen; short tasks run in the group until `close`."""
         self._group = group
         await self.sessions.load(self._database)
-        self._servers = [await listen(self._accept, self._spawn) for listen in self._listeners]
+        door = Door(self._accept, self._spawn, self._gate.knock)
+        self._servers = [await listen(door) for listen in self._listeners]
 
     def _accept(self) -> Connection:
         return Connection(self)
@@ -121,8 +136,10 @@ class MqttServer:
     def arrived(self, connection: Connection) -> None:
         """A connection was made."""
         self._count += 1
-        if self._stopping or self._count > self._limit:
-            self.metrics.closed.labels("full").inc()
+        knocked = connection.secure or self._gate.knock(connection.host)
+        self._gate.opened(connection.host)
+        if self._stopping or self._count > self._limit or not knocked:
+            self.metrics.closed.labels("full" if knocked else "limit").inc()
             connection.state = State.CLOSED
             connection.abort()
         else:
@@ -145,13 +162,28 @@ class MqttServer:
             self._resuming = True
             self._spawn(self._resume())
 
+    def slowed(self, connection: Connection, verdict: Verdict) -> None:
+        """An open connection is over a rate: it is not read for a while."""
+        self.metrics.slowed.labels(verdict.scope).inc()
+        asyncio.get_running_loop().call_later(verdict.wait, connection.go_on)
+        if verdict.tell:
+            device = connection.device
+            _log.info("slowed", device_id=str(device.id), whose=verdict.scope)
+            part = Part(device, None)
+            part.effect().events.append(rate_event(device, verdict))
+            self.queue.put(part)
+
     def left(self, connection: Connection) -> None:
         """An open connection has ended; its will is due unless it said DISCONNECT."""
         self._open.discard(connection)
         self._held.pop(connection, None)
         self.metrics.connections.dec()
+        self.limits.done(connection.meter)
         device, session = connection.device, connection.session
         device.connections.discard(connection)
+        self._of_tenant[device.tenant_id] -= 1
+        if not self._of_tenant[device.tenant_id]:
+            del self._of_tenant[device.tenant_id]
         if session.current is connection:
             self.sessions.left(session)
         if not self._stopping:
@@ -169,6 +201,7 @@ class MqttServer:
     def gone(self, connection: Connection) -> None:
         """The transport of a connection is closed."""
         self._count -= 1
+        self._gate.closed(connection.host)
         self._arriving.discard(connection)
         self._closing.pop(connection, None)
         if not self._closing:
@@ -180,6 +213,8 @@ class MqttServer:
         try:
             await self._let_in(connection, wish)
         except RefusedError as error:
+            if error.code == BAD_USERNAME_PASSWORD:
+                self._gate.failed(connection.host)
             self.refused(connection, error)
         except Exception:
             # One connection must not take the process along, whatever happens.
@@ -187,11 +222,26 @@ class MqttServer:
             connection.end("unexpected error")
 
     async def _let_in(self, connection: Connection, wish: Wish) -> None:
+        wait = self._gate.wait(connection.host)
+        if wait:
+            await asyncio.sleep(wait)
+            if connection.state is not State.SIGNING_IN:
+                return
         row = await self._authorizer.sign_in(wish.username, wish.password, connection.certificate)
         rights = self._authorizer.rights(row)
         _check_will(rights, wish)
+        self._check_room(row)
         device = await self._enter(row)
         self._admit(connection, wish, row, rights, device)
+
+    def _check_room(self, row: DeviceRow) -> None:
+        """Refuse a device that has no connection yet when its tenant has too many."""
+        if self._of_tenant[row.tenant_id] < self.limits.connections(row.tenant_id):
+            return
+        here = self._entrance.device(row.device_id)
+        if here is None or not here.connections:
+            self.metrics.turned_away.labels("tenant_connections").inc()
+            raise RefusedError(SERVER_UNAVAILABLE, "the tenant has too many connections")
 
     async def _enter(self, row: DeviceRow) -> Device:
         try:
@@ -246,6 +296,8 @@ class MqttServer:
         self._arriving.discard(connection)
         self._open.add(connection)
         device.connections.add(connection)
+        self._of_tenant[device.tenant_id] += 1
+        connection.meter = self.limits.meter(device)
         self.metrics.connections.inc()
         self._presence.connected(device)
         connection.open(device, row.credential_id, session, rights, wish, present=present)
@@ -293,6 +345,16 @@ class MqttServer:
             for connection in [c for c in self._open if c.overdue(now)]:
                 connection.end("silent for 1.5 times its keep-alive")
         self.sessions.expire()
+        if now - self._tidied > _TIDY:
+            self._tidied = now
+            self.limits.forget()
+
+    def take_limits(self, rows: Sequence[TenantLimitsRow]) -> None:
+        """Take over what tenants' configurations say about limits."""
+        if self.limits.load(rows):
+            for connection in self._open:
+                self.limits.done(connection.meter)
+                connection.meter = self.limits.meter(connection.device)
 
     def end_credentials(self, void: set[UUID]) -> None:
         """Close the connections that signed in with these credentials."""

@@ -19,13 +19,12 @@ import errno
 import socket
 import ssl
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
 import structlog
 
-from broker.mqtt.listeners import BACKLOG, Listener, Listening, Make, Spawn, keep_alive
+from broker.mqtt.listeners import BACKLOG, Door, Listener, Listening, keep_alive
 
 _log = structlog.get_logger(__name__)
 
@@ -38,9 +37,6 @@ _AT_ONCE: Final = 64  # accepted before other connections have their turn
 _LOOK: Final = 5.0  # seconds between looks at the files
 _NO_FILES_PAUSE: Final = 0.5  # seconds without accepting when the process may open no more files
 _OUT_OF_FILES: Final = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
-
-Knock = Callable[[str], bool]
-"""Tells whether an address may connect now."""
 
 
 class Certificates:
@@ -107,18 +103,11 @@ class Certificates:
 
 class _TlsServer:
     def __init__(
-        self,
-        sockets: list[socket.socket],
-        certificates: Certificates,
-        knock: Knock,
-        make: Make,
-        spawn: Spawn,
+        self, sockets: list[socket.socket], certificates: Certificates, door: Door
     ) -> None:
         self._sockets = sockets
         self._certificates = certificates
-        self._knock = knock
-        self._make = make
-        self._spawn = spawn
+        self._door = door
         self._loop = asyncio.get_running_loop()
         self._under_way: Counter[str] = Counter()
         self._count = 0
@@ -162,18 +151,18 @@ class _TlsServer:
                 self._loop.call_later(_NO_FILES_PAUSE, self._accept_more)
                 return
             host = address[0]
-            if self._under_way[host] >= _OF_ADDRESS or not self._knock(host):
+            if self._under_way[host] >= _OF_ADDRESS or not self._door.knock(host):
                 client.close()
                 continue
             client.setblocking(False)
             self._count += 1
             self._under_way[host] += 1
-            self._spawn(self._greet(client, host))
+            self._door.spawn(self._greet(client, host))
 
     async def _greet(self, client: socket.socket, host: str) -> None:
         try:
             await self._loop.connect_accepted_socket(
-                self._make,
+                self._door.make,
                 client,
                 ssl=self._certificates.context,
                 ssl_handshake_timeout=HANDSHAKE,
@@ -190,12 +179,10 @@ class _TlsServer:
                 self._accept_more()
 
 
-def tls(
-    host: str, port: int, certificates: Certificates, knock: Knock, *, shared: bool = False
-) -> Listener:
+def tls(host: str, port: int, certificates: Certificates, *, shared: bool = False) -> Listener:
     """Return a listener for TLS; see `broker.mqtt.listeners.tcp` for the arguments."""
 
-    async def listen(make: Make, spawn: Spawn) -> Listening:
+    async def listen(door: Door) -> Listening:
         found = await asyncio.get_running_loop().getaddrinfo(
             host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )
@@ -217,6 +204,6 @@ def tls(
             for listening in sockets:
                 listening.close()
             raise
-        return _TlsServer(sockets, certificates, knock, make, spawn)
+        return _TlsServer(sockets, certificates, door)
 
     return listen

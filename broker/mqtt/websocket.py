@@ -27,7 +27,7 @@ from websockets.protocol import State
 from websockets.server import ServerProtocol
 from websockets.typing import Subprotocol
 
-from broker.mqtt.listeners import Listener, Listening, Make, Spawn
+from broker.mqtt.listeners import Door, Listener, Listening
 
 PATH: Final = "/mqtt"
 MAX_FRAME: Final = 1024 * 1024
@@ -49,8 +49,11 @@ def websocket(listener: Listener, origins: Collection[str]) -> Listener:
     """
     allowed = frozenset(origins)
 
-    async def listen(make: Make, spawn: Spawn) -> Listening:
-        return await listener(lambda: WebSocketProtocol(make(), allowed), spawn)
+    async def listen(door: Door) -> Listening:
+        def make() -> WebSocketProtocol:
+            return WebSocketProtocol(door.make(), allowed)
+
+        return await listener(door._replace(make=make))
 
     return listen
 

@@ -51,6 +51,15 @@ class BrokerSettings(BaseSettings):
         intake_url: `http://…` of the metrics port of the broker that takes messages from the API
             and from imports; unset, this machine's.
         max_connections: Connections accepted by one process.
+        address_connections, address_connects: Connections of one address to one process, and new
+            ones a second; 0 is no limit.
+        trusted_networks: Networks, as CIDR separated by commas, whose addresses are not limited:
+            load balancers, and routers with many devices behind them.
+        tenant_connections: Connections of a tenant to one process; 0 is no limit, here and below.
+        device_messages_per_second, device_bytes_per_second: What a device may send for long.
+        tenant_messages_per_second, tenant_bytes_per_second: The same of all devices of a tenant,
+            to one process.
+        over_limit_seconds: After how long over its own limit a device is disconnected.
         max_payload: Largest accepted MQTT payload in bytes.
         flushers: Concurrent COPY transactions.
         high_water, low_water: Messages waiting for the database at which reading from sockets
@@ -72,12 +81,24 @@ class BrokerSettings(BaseSettings):
     metrics_port: int = 9101
     intake_url: str | None = None
     max_connections: int = 15_000
+    address_connections: int = 0
+    address_connects: float = 500
+    trusted_networks: Annotated[list[IPv4Network | IPv6Network], NoDecode] = [
+        IPv4Network("127.0.0.0/8"),
+        IPv6Network("::1/128"),
+    ]
+    tenant_connections: int = 0
+    device_messages_per_second: float = 0
+    device_bytes_per_second: float = 0
+    tenant_messages_per_second: float = 0
+    tenant_bytes_per_second: float = 0
+    over_limit_seconds: float = 300
     max_payload: int = 256 * 1024
     flushers: int = 2
     high_water: int = 100_000
     low_water: int = 25_000
 
-    @field_validator("websocket_origins", mode="before")
+    @field_validator("websocket_origins", "trusted_networks", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return [part for part in value.split(",") if part] if isinstance(value, str) else value

@@ -109,6 +109,21 @@ async def profiles_with_rules(connection: Connection) -> list[ProfileRow]:
     return [ProfileRow(*row) for row in rows]
 
 
+class TenantLimitsRow(NamedTuple):
+    """What a tenant's configuration says about limits; `limits` is JSON."""
+
+    tenant_id: UUID
+    limits: str
+
+
+async def tenant_limits(connection: Connection) -> list[TenantLimitsRow]:
+    """Return the limits of all tenants whose configuration names some."""
+    rows = await connection.fetch(
+        "SELECT id, (configuration->'limits')::text FROM tenants WHERE configuration ? 'limits'"
+    )
+    return [TenantLimitsRow(*row) for row in rows]
+
+
 class CommandRow(NamedTuple):
     """An open command; `payload` is JSON."""
 
