@@ -20,6 +20,7 @@ from broker.ingest.triggers import TriggerIndex
 from broker.metrics import BrokerMetrics
 from broker.mqtt.auth import Authenticator
 from broker.mqtt.server import MqttServer
+from broker.notifications import Notifier
 from core import bus
 from core.db.repositories.ingest import telemetry_definitions
 from core.db.repositories.ingest_devices import (
@@ -41,6 +42,7 @@ _CHANNELS: Final = (
     bus.DEVICE_CHANGED,
     bus.DEVICE_DISCONNECT,
     bus.DEVICE_DOWN,
+    bus.LISTENING,
     bus.PROFILES_CHANGED,
     bus.TRIGGERS_CHANGED,
 )
@@ -59,6 +61,7 @@ class Housekeeping:
         triggers: TriggerIndex,
         ingest: Ingest,
         flusher: Flusher,
+        notifier: Notifier,
         valkey: Redis,
         metrics: BrokerMetrics,
     ) -> None:
@@ -70,6 +73,7 @@ class Housekeeping:
         self._triggers = triggers
         self._ingest = ingest
         self._flusher = flusher
+        self._notifier = notifier
         self._valkey = valkey
         self._metrics = metrics
         self._due = asyncio.Event()
@@ -214,7 +218,9 @@ class Housekeeping:
         except ValueError:
             _log.warning("a notification names no device", channel=channel)
             return
-        if channel == bus.DEVICE_DOWN:
+        if channel == bus.LISTENING:
+            self._notifier.listening(device_id)
+        elif channel == bus.DEVICE_DOWN:
             self._wake(device_id)
         elif channel == bus.DEVICE_CHANGED:
             self._authenticator.forget(device_id)

@@ -83,6 +83,7 @@ async def run(settings: Settings, authorizer: Authorizer | None = None) -> None:
         triggers,
         ingest,
         flusher,
+        notifier,
         valkey,
         metrics,
     )

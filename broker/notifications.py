@@ -2,9 +2,13 @@
 
 Notifications are kept in a bounded queue and sent by one task, so that a slow or absent Valkey
 never holds up ingest: when the queue is full the oldest are dropped, which loses no data.
+
+Measurements that nobody listens to are not even encoded. Valkey is asked who listens to a device,
+for `_TRUSTED` seconds; who begins to listen says so (`bus.LISTENING`), so that nothing is missed.
 """
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
@@ -26,6 +30,8 @@ _log = structlog.get_logger(__name__)
 
 _MAX_WAITING: Final = 2_000  # notifications; one of telemetry carries a whole part
 _PAUSE: Final = 1.0  # seconds after a failure
+_TRUSTED: Final = 1.0
+_REMEMBERED: Final = 50_000  # devices
 
 
 class _LivePoint(msgspec.Struct, gc=False, omit_defaults=True):
@@ -47,6 +53,11 @@ class Notifier:
         self._metrics = metrics
         self._waiting: deque[_Notification] = deque(maxlen=_MAX_WAITING)
         self._arrived = asyncio.Event()
+        self._deaf: dict[UUID, float] = {}  # until when nobody is taken to listen
+
+    def listening(self, device_id: UUID) -> None:
+        """Somebody begins to listen to a device."""
+        self._deaf.pop(device_id, None)
 
     def telemetry(self, device: Device, points: list[Point]) -> None:
         """Tell of stored measurements."""
@@ -99,26 +110,45 @@ class Notifier:
         self._waiting.clear()
         if not taken:
             return
-        live: dict[Device, list[_LivePoint]] = {}
+        measured: dict[Device, list[list[Point]]] = {}
         async with self._valkey.pipeline(transaction=False) as pipeline:
             for notification in taken:
                 match notification:
                     case (Device() as device, list() as points):
-                        name = str(device.id)
-                        live.setdefault(device, []).extend(
-                            _LivePoint(
-                                name,
-                                _instant(at),
-                                values,
-                                None if quality is None else by_name(values, quality),
-                            )
-                            for at, values, _, quality in points
-                        )
+                        measured.setdefault(device, []).append(points)
                     case (str() as channel, bytes() as payload):
                         pipeline.publish(channel, payload)
-            for device, items in live.items():
+            for device in await self._heard(list(measured)):
+                name = str(device.id)
+                items = [
+                    _LivePoint(
+                        name,
+                        _instant(at),
+                        values,
+                        None if quality is None else by_name(values, quality),
+                    )
+                    for points in measured[device]
+                    for at, values, _, quality in points
+                ]
                 pipeline.publish(bus.telemetry(device.id), _encode(items))
             await pipeline.execute()
+
+    async def _heard(self, devices: list[Device]) -> list[Device]:
+        """Return the devices that somebody listens to."""
+        now = time.monotonic()
+        unsure = [device for device in devices if self._deaf.get(device.id, 0.0) <= now]
+        if not unsure:
+            return []
+        counts = await self._valkey.pubsub_numsub(*(bus.telemetry(d.id) for d in unsure))
+        if len(self._deaf) > _REMEMBERED:
+            self._deaf.clear()
+        heard: list[Device] = []
+        for device, (_, listeners) in zip(unsure, counts, strict=True):
+            if listeners:
+                heard.append(device)
+            else:
+                self._deaf[device.id] = now + _TRUSTED
+        return heard
 
 
 def _instant(microseconds: int) -> datetime:

@@ -27,6 +27,9 @@ DEVICE_DOWN = "iotlinker:device-down"
 DEVICE_DISCONNECT = "iotlinker:device-disconnect"
 """Payload: device id. Its credentials changed; the broker drops the connection and forgets it."""
 
+LISTENING = "iotlinker:listening"
+"""Payload: device id. Somebody has subscribed to its `telemetry`; brokers publish it from now on."""
+
 
 def telemetry(device_id: UUID | str) -> str:
     """Payload: JSON array of `{"device_id", "timestamp", "metrics", "quality"?}`, after commit.

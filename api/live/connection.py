@@ -160,6 +160,7 @@ class LiveConnection:
 
     async def _subscribe(self, inbound: Inbound) -> None:
         self._caller.require(self._permission)
+        known: set[UUID] = set()
         if self._channel is Channel.DEVICE_DATA:
             wanted = _device_ids(inbound)
             async with self._services.database.transaction(self._caller.tenant_id) as session:
@@ -180,6 +181,8 @@ class LiveConnection:
                     tasks.create_task(
                         self._services.hub.subscribe(name, self._channel, self._outlet)
                     )
+            if known:
+                await self._services.hub.announce(known)
             self._answer("subscribe", inbound.payload)
 
     async def _unsubscribe(self, inbound: Inbound) -> None:

@@ -1,8 +1,10 @@
 """The one reader of the bus in this process; hands every message to those who asked for it."""
 
 import asyncio
+from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any
+from uuid import UUID
 
 import structlog
 from redis.asyncio import Redis
@@ -12,6 +14,7 @@ from redis.exceptions import RedisError
 from api.live import frames
 from api.live.frames import Channel
 from api.live.outlet import Outlet
+from core import bus
 
 _HOME = "iotlinker:hub"
 """Nothing is published here; subscribing to it keeps the connection in its subscribed state."""
@@ -87,6 +90,14 @@ class Hub:
             with suppress(TimeoutError):
                 async with asyncio.timeout(_CONFIRM):
                     await confirmed.wait()
+
+    async def announce(self, devices: Iterable[UUID]) -> None:
+        """Tell the brokers that somebody listens to devices now; without this, a second later."""
+        with suppress(RedisError, OSError, TimeoutError):  # they will find out by themselves
+            async with self._valkey.pipeline(transaction=False) as pipeline:
+                for device_id in devices:
+                    pipeline.publish(bus.LISTENING, str(device_id))
+                await pipeline.execute()
 
     async def unsubscribe(self, bus_channel: str, channel: Channel, outlet: Outlet) -> None:
         """Send nothing more of it."""

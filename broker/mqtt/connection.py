@@ -128,6 +128,10 @@ class Connection(asyncio.Protocol):
         if self.state is not State.CLOSED:
             self._close("client", "connection lost" if exc is None else f"lost: {exc!r}")
         self.server.gone(self)
+        # They refer to each other, and the collector, which runs rarely, would have to free them.
+        if hasattr(self, "parser"):
+            del self.parser
+        self._part = self.downlink = None
 
     def data_received(self, data: bytes) -> None:
         """See `asyncio.Protocol`."""

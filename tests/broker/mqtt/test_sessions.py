@@ -1,10 +1,12 @@
 """Sessions that outlive their connection, and those that do not."""
 
+import gc
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import asyncpg
 
+from broker.mqtt.connection import Connection
 from core.settings import Settings
 from tests.broker.conftest import broker_running, broker_settings
 from tests.broker.mqtt.client import PUBACK, PUBCOMP, PUBREC, PUBREL, Client
@@ -187,3 +189,21 @@ async def test_a_session_that_was_away_for_too_long_is_forgotten(
 
         await eventually(forgotten)
         await back.connect("hears", clean=False)
+
+
+async def test_a_closed_connection_is_freed_without_the_collector(enter: Enter) -> None:
+    def alive() -> int:
+        return sum(isinstance(found, Connection) for found in gc.get_objects())
+
+    gc.collect()
+    before = alive()
+    gc.disable()
+    try:
+        for number in range(20):
+            client = await enter(f"passing-{number}")
+            await client.subscribe(("some/topic", 1))
+            await client.publish("some/topic", b"x", 0)
+            await client.leave()
+        await eventually(lambda: alive() <= before + 2)
+    finally:
+        gc.enable()
