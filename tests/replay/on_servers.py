@@ -1,4 +1,4 @@
-"""The runs that are recorded with their real activities: provisioning, training, webhooks.
+"""The runs that are recorded with their real activities.
 
 Each scenario goes as far as its run is to be recorded and returns the handle of it.
 """
@@ -21,6 +21,7 @@ from core.temporal.contracts import (
     WebhookDeliveryInput,
 )
 from core.temporal.names import (
+    STORAGE_SCHEDULE,
     Signal,
     TaskQueue,
     WorkflowType,
@@ -30,6 +31,7 @@ from core.temporal.names import (
     training_id,
     webhook_delivery_id,
 )
+from core.temporal.storage_contracts import StorageInput
 from tests.support.imports import begin, line, prepare
 from tests.support.provisioning import Plant, connect_device
 from tests.support.receiver import Answer, Receiver
@@ -210,6 +212,15 @@ async def _import_failed(stage: Stage) -> Handle:
     return await begin(plant.environment.client, plant.tenant_id, made)
 
 
+async def _storage(stage: Stage) -> Handle:
+    return await stage.real.environment.client.start_workflow(
+        WorkflowType.STORAGE_MAINTENANCE,
+        StorageInput(),
+        id=STORAGE_SCHEDULE,
+        task_queue=TaskQueue.AUTOMATION,
+    )
+
+
 SCENARIOS: Final[dict[str, Callable[[Stage], Awaitable[Handle]]]] = {
     "provisioning/connected": _connected,
     "provisioning/expired": _expired,
@@ -222,6 +233,7 @@ SCENARIOS: Final[dict[str, Callable[[Stage], Awaitable[Handle]]]] = {
     "decommissioning/while_provisioned": _decommissioned_while_provisioned,
     "imports/completed": _imported,
     "imports/failed": _import_failed,
+    "storage/applied": _storage,
     "training/champion": _trained,
     "training/not_enough_data": _not_enough_data,
     "webhooks/delivered": _delivered,

@@ -17,6 +17,7 @@ from temporalio.testing import WorkflowEnvironment
 
 from activities.provisioning import ProvisioningActivities
 from activities.resources import Resources
+from activities.storage import StorageActivities
 from activities.telemetry_import import ImportActivities
 from activities.training import TrainingActivities
 from activities.webhooks import WebhookActivities
@@ -77,7 +78,7 @@ async def _working(client: Client, resources: Resources) -> AsyncGenerator[None]
     families = {
         TaskQueue.AUTOMATION: [ProvisioningActivities(resources)],
         TaskQueue.OUTBOUND: [WebhookActivities(resources)],
-        TaskQueue.MAINTENANCE: [ImportActivities(resources)],
+        TaskQueue.MAINTENANCE: [ImportActivities(resources), StorageActivities(resources)],
         TaskQueue.TRAINING: [TrainingActivities(resources)],
     }
     async with working(client, capabilities(TaskQueue.AUTOMATION).workflows, families):
