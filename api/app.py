@@ -16,6 +16,7 @@ from api.devices.command_endpoints import router as commands
 from api.devices.credentials_endpoints import router as credentials
 from api.devices.endpoints import router as devices
 from api.devices.twin_endpoints import router as twins
+from api.gateways.endpoints import router as gateways
 from api.live.endpoints import router as live
 from api.metrics import Metrics
 from api.middleware import BodyLimit, Surroundings
@@ -47,6 +48,7 @@ ROUTERS = (
     auth,
     profiles,
     bulk,  # before devices, whose {device_id} would match "bulk"
+    gateways,  # likewise, for "claim"
     devices,
     credentials,
     commands,

@@ -21,13 +21,12 @@ MetricLists = dict[tuple[str, ...], RowEncoder]
 
 
 class Connection(Protocol):
-    """What other parts may do with a device's connection.
+    """What other parts may do with a device's connection."""
 
-    Attributes:
-        heard: When the last whole packet came (`time.monotonic`).
-    """
-
-    heard: float
+    @property
+    def heard(self) -> float:
+        """When the last whole packet came (`time.monotonic`)."""
+        ...
 
     def end(self, why: str) -> None:
         """Close it."""

@@ -12,6 +12,7 @@ from redis.exceptions import RedisError
 
 from broker.database import OUTAGE, IngestDatabase
 from broker.devices import Devices
+from broker.dialects.children import Child
 from broker.ingest.batching import Part
 from broker.ingest.flusher import Flusher
 from broker.ingest.intake import Ingest
@@ -23,9 +24,9 @@ from broker.mqtt.server import MqttServer
 from broker.notifications import Notifier
 from core import bus
 from core.db.repositories.ingest import telemetry_definitions
+from core.db.repositories.ingest_arrivals import devices_by_id
 from core.db.repositories.ingest_devices import (
     DeviceRow,
-    devices_by_id,
     devices_of_credentials,
     devices_with_pending_commands,
     profiles_with_rules,
@@ -163,12 +164,24 @@ class Housekeeping:
             waiting = await devices_with_pending_commands(
                 connection, [device.id for device in self._devices if device.connections]
             )
+            behind = await devices_by_id(connection, self._behind_others())
         usable = {row.credential_id for row in rows if row.usable}
         # Those that signed in while this was asked are not among the answers.
         self._server.end_credentials(set(credentials) - usable)
-        self._take_over(row for row in rows if row.usable)
+        self._take_over(row for row in (*rows, *behind) if row.usable)
+        for row in behind:
+            if not row.usable:
+                self._end(row.device_id, "it is out of service")
         for device_id in waiting:
             self._wake(device_id)
+
+    def _behind_others(self) -> list[UUID]:
+        """Return the devices that are here without credentials of their own."""
+        return [
+            device.id
+            for device in self._devices
+            if any(isinstance(connection, Child) for connection in device.connections)
+        ]
 
     def _take_over(self, rows: Iterable[DeviceRow]) -> None:
         for row in rows:
@@ -229,9 +242,12 @@ class Housekeeping:
                 self._any_changed.set()
         else:
             self._authenticator.forget(device_id)
-            device = self._devices.get(device_id)
-            for connection in list(device.connections) if device is not None else ():
-                connection.end("its credentials changed")
+            self._end(device_id, "its credentials changed")
+
+    def _end(self, device_id: UUID, why: str) -> None:
+        device = self._devices.get(device_id)
+        for connection in list(device.connections) if device is not None else ():
+            connection.end(why)
 
     def _wake(self, device_id: UUID) -> None:
         device = self._devices.get(device_id)

@@ -11,6 +11,7 @@ from redis.exceptions import RedisError
 
 from broker.database import OUTAGE, IngestDatabase
 from broker.devices import Devices
+from broker.dialects.speak import speak_dialects
 from broker.entrance import Entrance
 from broker.housekeeping import Housekeeping
 from broker.http_intake import HttpIntake
@@ -74,6 +75,7 @@ async def run(settings: Settings, authorizer: Authorizer | None = None) -> None:
         metrics,
         doors(settings.broker, certificates),
     )
+    speak_dialects(server, settings, database, entrance, ingest, presence, notifier)
     housekeeping = Housekeeping(
         server,
         database,

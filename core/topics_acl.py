@@ -14,13 +14,19 @@ from core.topics import PREFIX
 
 
 class Route(Enum):
-    """What a PUBLISH is. All but the last go into ingest; `TOPIC` goes to its subscribers only."""
+    """What a PUBLISH is. All but `TOPIC`, which goes to its subscribers only, go into ingest.
+
+    The last three are other platforms' languages, which only the embedded broker speaks.
+    """
 
     TELEMETRY = "telemetry"
     ATTRIBUTES = "attributes"
     EVENTS = "events"
     RESPONSE = "response"
     TOPIC = "topic"
+    THINGSBOARD = "thingsboard"
+    SPARKPLUG = "sparkplug"
+    PROVISION = "provision"
 
 
 class Grant(Enum):

@@ -16,7 +16,7 @@ from broker.devices import Device, Devices
 from broker.entrance import Entrance
 from broker.ingest.profiles import Profiles
 from broker.ingest.triggers import TriggerIndex
-from core.db.repositories.ingest_arrivals import devices_let_in_elsewhere
+from core.db.repositories.ingest_arrivals import devices_by_id
 from core.db.repositories.ingest_devices import DeviceRow
 
 _log = structlog.get_logger(__name__)
@@ -114,7 +114,7 @@ class Fleet:
 
     async def _look_up(self, ids: list[UUID]) -> None:
         async with self._database.connection() as connection:
-            rows = [row for row in await devices_let_in_elsewhere(connection, ids) if row.usable]
+            rows = [row for row in await devices_by_id(connection, ids) if row.usable]
         for device in await self._entrance.enter(rows):
             seat = self._seats[device.id] = Seat(device, self._leave)
             device.connections.add(seat)
@@ -175,7 +175,7 @@ class Fleet:
             for start in range(0, len(ids), _BATCH):
                 part = ids[start : start + _BATCH]
                 async with self._database.connection() as connection:
-                    found = await devices_let_in_elsewhere(connection, part)
+                    found = await devices_by_id(connection, part)
                 rows = {row.device_id: row for row in found}
                 for device_id in part:
                     self._take_over(device_id, rows.get(device_id))

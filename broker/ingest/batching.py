@@ -18,6 +18,7 @@ from core.db.repositories.ingest import (
     TriggerStateRow,
 )
 from core.db.repositories.ingest_dead_letters import DeadLetterRow
+from core.db.repositories.ingest_gateways import ClaimRow
 from core.db.repositories.ingest_rows import RowEncoder
 from core.db.repositories.mqtt_sessions import SessionChanges
 
@@ -58,6 +59,7 @@ class Effects:
     events: list[EventRow] = field(default_factory=list)
     reported: dict[tuple[UUID, UUID], dict[str, Any]] = field(default_factory=dict)
     responses: list[ResponseRow] = field(default_factory=list)
+    claims: dict[UUID, ClaimRow] = field(default_factory=dict)
     outbox: list[OutboxRow] = field(default_factory=list)
     states: dict[tuple[UUID, int, UUID], TriggerStateRow] = field(default_factory=dict)
     forget: list[tuple[UUID, int]] = field(default_factory=list)

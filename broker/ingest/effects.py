@@ -17,6 +17,7 @@ from broker.metrics import BrokerMetrics
 from core import topics
 from core.db.repositories import ingest as sql
 from core.db.repositories.ingest_dead_letters import DeadLetterRow
+from core.db.repositories.ingest_gateways import store_claims
 from core.db.repositories.mqtt_sessions import write_sessions
 
 _encode: Final = msgspec.json.Encoder().encode
@@ -56,6 +57,7 @@ class EffectWriter:
         events = [row for effect in effects for row in effect.events]
         responses = {row.command_id: row for effect in effects for row in effect.responses}
         outbox = [row for effect in effects for row in effect.outbox]
+        claims = {key: row for effect in effects for key, row in effect.claims.items()}
         sessions = [effect.sessions for effect in effects if effect.sessions is not None]
         states: dict[Any, sql.TriggerStateRow] = {}
         for effect in effects:
@@ -74,6 +76,8 @@ class EffectWriter:
             await write_sessions(connection, sessions)
         if states:
             await sql.save_trigger_states(connection, states.values())
+        if claims:
+            await store_claims(connection, claims)
         if outbox:
             await sql.enqueue(connection, outbox)
         return Written(answered, refused)

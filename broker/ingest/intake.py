@@ -19,8 +19,10 @@ from broker.ingest.dead_letters import fault
 from broker.ingest.payloads import (
     PayloadError,
     Sample,
+    Telemetry,
     parse_attributes,
     parse_event,
+    parse_lenient_telemetry,
     parse_response,
     parse_telemetry,
 )
@@ -31,8 +33,10 @@ from core.db.repositories.ingest import EventRow, ResponseRow, instant
 from core.db.repositories.ingest_dead_letters import DeadLetterRow
 from core.db.repositories.rollups import LATE_AFTER
 from core.limits import MAX_LISTS
+from core.topics import PREFIX
 from core.topics_acl import Route
 
+_ME: Final = f"{PREFIX}me/".encode()
 _DAY: Final = 86_400_000_000
 _HOUR: Final = 3_600_000_000
 _LATE_AFTER: Final = LATE_AFTER // timedelta(microseconds=1)
@@ -90,7 +94,10 @@ class Ingest:
         try:
             match route:
                 case Route.TELEMETRY:
-                    self._telemetry(part, device, payload, now)
+                    # `me` is ThingsBoard's word, so what follows is read as ThingsBoard does.
+                    lenient = topic.startswith(_ME)
+                    read = parse_lenient_telemetry if lenient else parse_telemetry
+                    self.measured(part, device, read(payload, now), now)
                 case Route.ATTRIBUTES:
                     self._reported(part, device, parse_attributes(payload))
                 case Route.EVENTS:
@@ -106,7 +113,7 @@ class Ingest:
                         ResponseRow(command_id, device.id, _encode(response).decode())
                     )
         except PayloadError as error:
-            self._bury(part, device, topic, payload, now, error)
+            self.bury(part, device, topic, payload, now, error)
 
     def sample(
         self, part: Part, device: Device, at: int, now: int, values: dict[str, float | None]
@@ -159,8 +166,12 @@ class Ingest:
         device.last_time = now if now > device.last_time else device.last_time + 1
         return device.last_time
 
-    def _telemetry(self, part: Part, device: Device, payload: bytes, now: int) -> None:
-        telemetry = parse_telemetry(payload, now)
+    def measured(self, part: Part, device: Device, telemetry: Telemetry, now: int) -> None:
+        """Take what was read of one message.
+
+        Raises:
+            PayloadError: The tenant has too many combinations of metrics already.
+        """
         lists = {self._stored(device, tuple(s.values)) for s in telemetry.samples}
         unknown = lists - device.lists.keys()
         if unknown and len(device.lists) + len(unknown) > MAX_LISTS:
@@ -181,7 +192,7 @@ class Ingest:
         reported = part.effect().reported
         reported.setdefault((device.id, device.tenant_id), {}).update(patch)
 
-    def _bury(
+    def bury(
         self,
         part: Part,
         device: Device,
@@ -190,6 +201,7 @@ class Ingest:
         now: int,
         error: PayloadError,
     ) -> None:
+        """Keep a message that cannot be taken as what it claims to be, and why."""
         self._metrics.dead_letters.labels(error.code).inc()
         letter = DeadLetterRow(
             device.tenant_id,

@@ -91,6 +91,51 @@ def parse_telemetry(payload: bytes, now: int) -> Telemetry:
     return telemetry
 
 
+def parse_lenient_telemetry(payload: bytes, now: int) -> Telemetry:
+    """Read telemetry with what ThingsBoard's clients may say beside.
+
+    `metadata` (and whatever else stands) beside `values` is passed over, and a JSON object or list
+    as a value becomes an attribute, as texts do.
+
+    Raises:
+        PayloadError: It cannot be taken.
+    """
+    try:
+        return parse_telemetry(payload, now)
+    except PayloadError as error:
+        if error.code not in ("unknown_field", "unsupported_type"):
+            raise
+    document = _decode(payload)  # it was JSON a moment ago
+    attributes: dict[str, Any] = {}
+    items = document if isinstance(document, list) else [document]
+    kept = [plain for item in items if (plain := _plain(item, attributes)) is not None]
+    if not kept:
+        return Telemetry([], parse_attributes(_encode(attributes)))
+    found = parse_telemetry(_encode(kept), now)
+    if attributes:
+        found.attributes.update(parse_attributes(_encode(attributes)))
+    return found
+
+
+def _plain(item: Any, attributes: dict[str, Any]) -> Any:
+    """Return an item in the strict form, or None when nothing is left of it."""
+    if not isinstance(item, dict):
+        return item
+    wrapped = isinstance(item.get("values"), dict)
+    values = item["values"] if wrapped else item
+    numbers: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, dict | list):
+            attributes[name] = value
+        else:
+            numbers[name] = value
+    if not wrapped:
+        return numbers if numbers.keys() - {"ts"} else None
+    if not numbers:
+        return None
+    return {"ts": item["ts"], "values": numbers} if "ts" in item else {"values": numbers}
+
+
 def parse_attributes(payload: bytes) -> dict[str, Any]:
     """Read reported attributes: an object; null removes a member.
 

@@ -16,6 +16,7 @@ from uuid import UUID
 from amqtt.mqtt.connack import BAD_USERNAME_PASSWORD, NOT_AUTHORIZED, SERVER_UNAVAILABLE
 
 from broker.database import OUTAGE, IngestDatabase
+from broker.dialects.rights import DialectTopics
 from broker.lookups import Lookups
 from core.crypto import device_key_digest
 from core.db.repositories.ingest_devices import (
@@ -23,7 +24,7 @@ from core.db.repositories.ingest_devices import (
     devices_of_certificates,
     devices_of_keys,
 )
-from core.topics_acl import Rights, Topics
+from core.topics_acl import Rights
 
 _CACHED: Final = 50_000
 _FRESH: Final = 60.0
@@ -100,7 +101,7 @@ class Authenticator:
 
     def rights(self, row: DeviceRow) -> Rights:
         """See `Authorizer`."""
-        return Topics(row.device_id)
+        return DialectTopics(row)
 
     def forget(self, device_id: UUID) -> None:
         """Drop what is remembered of a device."""

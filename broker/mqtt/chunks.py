@@ -6,8 +6,8 @@ MQTT 3.1.1, cited by its own numbers: https://docs.oasis-open.org/mqtt/mqtt/v3.1
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Final, NamedTuple
+from collections.abc import Callable, Coroutine, Mapping
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
 
@@ -24,8 +24,11 @@ from core.topics_acl import Rights, Route
 if TYPE_CHECKING:
     from broker.mqtt.sessions import Session
 
-Handler = Callable[[Part, Device, Route, bytes, bytes, int], None]
-"""Takes a message of a route: part, device, route, topic, payload, time of receipt."""
+Handler = Callable[[Part, Device, Route, bytes, bytes, int], Coroutine[Any, Any, None] | None]
+"""Takes a message of a route: part, device, route, topic, payload, time of receipt.
+
+Returns work that has to wait, if there is some; it must not raise.
+"""
 
 _OLDEST_MS: Final = OLDEST // 1000
 _PUBACK: Final = b"\x40\x02"
@@ -42,6 +45,16 @@ class Missing(NamedTuple):
     """The buffer ends within a packet: `wanted` bytes more complete it; 0 when not known yet."""
 
     wanted: int
+
+
+class Waiting(NamedTuple):
+    """A message needs work that waits; nothing is read meanwhile, and `part` is submitted after.
+
+    The part holds everything up to this message, and the acknowledgement of it.
+    """
+
+    work: Coroutine[Any, Any, None]
+    part: Part
 
 
 class Shared(NamedTuple):
@@ -85,8 +98,8 @@ class ChunkParser:
         self._flat = False
         self.rest = b""
 
-    def feed(self, chunk: bytes) -> Control | Missing:
-        """Consume what is there up to the first packet that is no PUBLISH.
+    def feed(self, chunk: bytes) -> Control | Missing | Waiting:
+        """Consume what is there up to the first packet that is no PUBLISH, or has to wait.
 
         Everything consumed is handed to ingest, also when this raises.
 
@@ -97,6 +110,7 @@ class ChunkParser:
         part = Part(self._device, self._target)
         buffer = self.rest + chunk if self.rest else chunk
         ids: list[bytes] = []
+        found: Control | Missing | Waiting | None = None
         try:
             position, found = self._scan(buffer, part, ids)
             self.rest = buffer[position:]
@@ -104,10 +118,12 @@ class ChunkParser:
         finally:
             if ids:
                 part.acks = _PUBACK + _PUBACK.join(ids)
-            if part.messages:
+            if part.messages and not isinstance(found, Waiting):
                 self._shared.ingest.submit(part)
 
-    def _scan(self, buffer: bytes, part: Part, ids: list[bytes]) -> tuple[int, Control | Missing]:
+    def _scan(
+        self, buffer: bytes, part: Part, ids: list[bytes]
+    ) -> tuple[int, Control | Missing | Waiting]:
         device, rights, space = self._device, self._rights, self._space
         ingest, router, handlers, max_payload = self._shared
         denied_size = max_payload + MAX_TOPIC + 4
@@ -174,7 +190,9 @@ class ChunkParser:
                 router.publish(part, space, heard, payload, qos >> 1, retain)
             if route is not Route.TELEMETRY:
                 if route is not Route.TOPIC:
-                    handlers[route](part, device, route, topic, payload, now)
+                    work = handlers[route](part, device, route, topic, payload, now)
+                    if work is not None:
+                        return position, Waiting(work, part)
                 continue
             # From here on only numbers with a plain time; whatever else goes the long way.
             try:
@@ -245,7 +263,9 @@ class ChunkParser:
         if route is Route.TELEMETRY:
             ingest.message(part, self._device, route, topic, payload, now)
         elif route is not Route.TOPIC:
-            handlers[route](part, self._device, route, topic, payload, now)
+            work = handlers[route](part, self._device, route, topic, payload, now)
+            if work is not None:
+                work.close()  # no connection is left that could wait for it
 
     def _exactly_once(self, part: Part, header: int, packet_id: bytes) -> bool:
         """Note a QoS 2 message; tell whether it is new (MQTT 4.3.3, method A)."""

@@ -22,18 +22,23 @@ import structlog
 from broker.ingest.batching import Part
 from broker.mqtt import packets
 from broker.mqtt.auth import RefusedError
-from broker.mqtt.chunks import ChunkParser, Control
+from broker.mqtt.chunks import ChunkParser, Control, Waiting
 from broker.mqtt.faults import DeniedError, MalformedPacketError
 from broker.mqtt.limits import PIECE, Meter
 from broker.mqtt.sessions import MAX_RECEIVED, Session
 from broker.mqtt.subscriptions import subscribe, unsubscribe
+from broker.mqtt.version5 import Version5, speaks
 from core.topic_filters import matches
 from core.topics_acl import Rights
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from broker.devices import Device
+    from broker.dialects.children import Family
     from broker.mqtt.downlink import Downlink
     from broker.mqtt.server import MqttServer
+    from broker.mqtt.voices import Voice
 
 _log = structlog.get_logger(__name__)
 
@@ -64,37 +69,43 @@ class Connection(asyncio.Protocol):
         choked: More than `BUSY` bytes wait for the client.
         will: What is published when it ends without DISCONNECT.
         downlink: What it has been sent from the database; made when it subscribes.
+        family: The devices behind it; made when it speaks for one.
+        rights: What it may publish and subscribe to.
+        waiting: A message of it waits for something, and nothing is read meanwhile.
     """
 
     __slots__ = (
+        "_five",
         "_keep_alive",
         "_missing",
         "_part",
         "_partial",
-        "_rights",
         "_transport",
         "began",
         "choked",
         "credential_id",
         "device",
         "downlink",
+        "family",
         "heard",
         "held",
         "host",
         "meter",
         "parser",
         "paused",
+        "rights",
         "server",
         "session",
         "slowed",
         "state",
+        "waiting",
         "will",
     )
 
     device: Device
     session: Session
     credential_id: UUID
-    _rights: Rights
+    rights: Rights
     parser: ChunkParser
     _transport: Any
 
@@ -105,9 +116,11 @@ class Connection(asyncio.Protocol):
         self.held = b""
         self.host = ""
         self.meter: Meter | None = None
-        self.paused = self.choked = self.slowed = False
+        self.paused = self.choked = self.slowed = self.waiting = False
         self.will: packets.Will | None = None
         self.downlink: Downlink | None = None
+        self.family: Family | None = None
+        self._five: Version5 | None = None
         self._keep_alive = 0
         self._missing = 0
         self._partial: bytearray | None = None
@@ -135,6 +148,8 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """See `asyncio.Protocol`."""
+        if self._five is not None:
+            data = self._translated(self._five, data)
         state = self.state
         if state is State.OPEN and not self.paused and self.server.queue.admitting:
             if self.meter is None:
@@ -158,6 +173,16 @@ class Connection(asyncio.Protocol):
             self.session.pump()
 
     # --- called by the server --------------------------------------------------------------
+
+    @property
+    def alive(self) -> bool:
+        """Whether anything can be sent."""
+        return self.state is State.OPEN
+
+    @property
+    def voices(self) -> Sequence[Voice]:
+        """How it may be spoken to."""
+        return self.server.voices
 
     @property
     def peer(self) -> Any:
@@ -198,13 +223,15 @@ class Connection(asyncio.Protocol):
 
     def resume(self) -> None:
         """Take what was held back, and go on reading."""
-        if not self.paused or self.state is not State.OPEN:
+        if not self.paused or self.waiting or self.state is not State.OPEN:
             return
         held, self.held = self.held, b""
         self.paused = False
         self.heard = self.server.clock()
         if held:
             self._measure(held, self.meter)
+        elif self.parser.rest:
+            self._take(held)  # what came behind a message that had to wait
         if self.state is State.OPEN and not self.paused:
             self._transport.resume_reading()
 
@@ -221,7 +248,7 @@ class Connection(asyncio.Protocol):
         """Let the client in."""
         self.device, self.credential_id, self.session = device, credential_id, session
         self.will = wish.will
-        self._rights = rights
+        self.rights = rights
         self._keep_alive = wish.keep_alive
         self.parser = ChunkParser(device, self, self.server.shared, rights, session, session.space)
         self.state = State.OPEN
@@ -267,7 +294,14 @@ class Connection(asyncio.Protocol):
             packet = packets.first_packet(self.held)
             if packet is None:
                 return
-            body, self.held = packet
+            body, rest = packet
+            if speaks(body):
+                # As one of MQTT 3.1.1; the rest of the server knows nothing else.
+                self._five = self.server.translator()
+                translated = packets.first_packet(self._five.incoming(self.held))
+                assert translated is not None  # it was whole before
+                body, rest = translated
+            self.held = rest
             self.state = State.SIGNING_IN
             if self.held:
                 self.pause()
@@ -292,12 +326,14 @@ class Connection(asyncio.Protocol):
             verdict = None
             if meter is not None:
                 verdict = meter.charge(self.device.received - before, len(taken))
-            if verdict is None or self.state is not State.OPEN:
+            if (verdict is None and not self.waiting) or self.state is not State.OPEN:
                 continue
+            self.held = data[position:]
+            if verdict is None:
+                return
             if verdict.end:
                 self._close("limit", "over its rate for too long")
                 return
-            self.held = data[position:]
             self.slowed = self.paused = True
             self._transport.pause_reading()
             self.server.slowed(self, verdict)
@@ -342,8 +378,41 @@ class Connection(asyncio.Protocol):
             found = parser.feed(b"")
         if len(parser.rest) < size:
             self.heard = self.server.clock()
-        if found.wanted:
+        if isinstance(found, Waiting):
+            self._wait(found)
+        elif found.wanted:
             self._missing, self._partial = found.wanted, bytearray()
+
+    def _wait(self, found: Waiting) -> None:
+        """Read nothing until the work of a message is done."""
+        self.waiting = True
+        if not self.paused:
+            self.paused = True
+            self._transport.pause_reading()
+        self.server.spawn(self._work(found))
+
+    async def _work(self, found: Waiting) -> None:
+        try:
+            await found.work
+        except Exception:
+            # One connection must not take the process along, whatever happens.
+            _log.exception("a message failed", device_id=str(self.device.id))
+            self._close("error", "unexpected error")
+            return  # not acknowledged
+        self.waiting = False
+        self.server.shared.ingest.submit(found.part)
+        if self.state is State.OPEN and not self.slowed:
+            self.server.held_back(self)
+
+    def _translated(self, five: Version5, data: bytes) -> bytes:
+        try:
+            data = five.incoming(data)
+        except MalformedPacketError as error:
+            self._close("malformed", str(error))
+            return b""
+        if released := five.released():
+            self._transport.write(released)
+        return data
 
     def _control(self, header: int, body: bytes) -> None:
         match header:
@@ -358,7 +427,7 @@ class Connection(asyncio.Protocol):
             case packets.PUBCOMP:
                 self._acknowledged(packets.read_packet_id(body), 2)
             case packets.SUBSCRIBE:
-                subscribe(self, self._rights, *packets.read_subscribe(body))
+                subscribe(self, self.rights, *packets.read_subscribe(body))
             case packets.UNSUBSCRIBE:
                 unsubscribe(self, *packets.read_unsubscribe(body))
             case packets.DISCONNECT if not body:
@@ -452,7 +521,7 @@ class Connection(asyncio.Protocol):
         return any(
             f.startswith(prefix) and f[len(prefix) :].split("/")[0] in ("commands", "+", "#")
             for f in self.session.filters
-            for prefix in self._rights.names("")
+            for prefix in self.rights.names("")
         )
 
     def subscribed(self, rest: str) -> list[tuple[str, int]]:
@@ -463,16 +532,29 @@ class Connection(asyncio.Protocol):
                 `me`, or both. Where several filters match, the highest QoS counts (3.3.5).
         """
         found: list[tuple[str, int]] = []
-        for topic in self._rights.names(rest):
+        for topic in self.rights.names(rest):
             granted = [qos for f, qos in self.session.filters.items() if matches(f, topic)]
             if granted:
                 found.append((topic, max(granted)))
         return found
 
+    def granted(self, topic: str) -> int | None:
+        """Return at which QoS a topic is heard; None when it is not."""
+        granted = [qos for f, qos in self.session.filters.items() if matches(f, topic)]
+        return max(granted) if granted else None
+
+    def tell(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
+        """Send an answer to the client, if it listens for it."""
+        qos = self.granted(topic) if self.alive else None
+        if qos is not None:
+            self.send(topic, payload, min(qos, 1), retain=retain)
+
     def send(self, topic: str, payload: bytes, qos: int, *, retain: bool = False) -> None:
         """Send a message that the database has for the device; the session does not keep it."""
         packet_id = 0
         if qos:
+            if self.downlink is not None:
+                self.downlink.unacknowledged += 1
             outbox = self.session.owed()
             packet_id = outbox.next_id()
             outbox.passing.add(packet_id)
@@ -482,6 +564,8 @@ class Connection(asyncio.Protocol):
         """Write without waiting; a client that never reads is cut off."""
         if self.state is State.CLOSED:
             return
+        if self._five is not None:
+            data = self._five.outgoing(data)
         self._transport.write(data)
         if self.choked and self._transport.get_write_buffer_size() > MAX_WAITING:
             self._close("broker", "does not read")

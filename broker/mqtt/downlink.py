@@ -12,7 +12,9 @@ import msgspec
 import structlog
 
 from broker.database import OUTAGE, IngestDatabase
-from broker.mqtt.connection import State
+from broker.ingest.batching import IngestQueue, Part
+from broker.mqtt.voices import Message, Receiver, UndeliverableError, Voice
+from core.db.repositories.ingest import ResponseRow
 from core.db.repositories.ingest_devices import (
     CommandRow,
     desired,
@@ -23,7 +25,6 @@ from core.db.repositories.ingest_devices import (
 
 if TYPE_CHECKING:
     from broker.metrics import BrokerMetrics
-    from broker.mqtt.connection import Connection
 
 _log = structlog.get_logger(__name__)
 
@@ -44,18 +45,20 @@ class Downlink:
 
     Attributes:
         sent: Commands, oldest first.
-        desired: Version of the twin.
+        desired: Version of the twin; 0 when it had none at the first look.
+        state: The desired state, for those who are told of changes only.
         fresh: The subscription is new, so the twin is sent as a retained message.
         unacknowledged: PUBACKs that are due.
         more: There may be more commands, once half of these are acknowledged.
         busy, again: It is being looked after; and was woken meanwhile.
     """
 
-    __slots__ = ("again", "busy", "desired", "fresh", "more", "sent", "unacknowledged")
+    __slots__ = ("again", "busy", "desired", "fresh", "more", "sent", "state", "unacknowledged")
 
     def __init__(self) -> None:
         self.sent: OrderedDict[UUID, None] = OrderedDict()
         self.desired: int | None = None
+        self.state: dict[str, Any] = {}
         self.fresh = True
         self.unacknowledged = 0
         self.more = self.busy = self.again = False
@@ -82,39 +85,41 @@ class Downlinks:
     def __init__(
         self,
         database: IngestDatabase,
+        queue: IngestQueue,
         metrics: BrokerMetrics,
         spawn: Callable[[Coroutine[Any, Any, None]], object],
     ) -> None:
         self._database = database
+        self._queue = queue
         self._metrics = metrics
         self._spawn = spawn
-        self._due: dict[Connection, None] = {}
+        self._due: dict[Receiver, None] = {}
         self._workers = 0
 
-    def wake(self, connection: Connection) -> None:
-        """There may be something new for a connection."""
-        if connection.downlink is None or connection.state is not State.OPEN:
+    def wake(self, receiver: Receiver) -> None:
+        """There may be something new for a connection, or for a device behind one."""
+        if receiver.downlink is None or not receiver.alive:
             return  # it has subscribed to nothing of this
-        self._due[connection] = None
+        self._due[receiver] = None
         if self._workers < _WORKERS:
             self._workers += 1
             self._spawn(self._work())
 
-    def subscribed(self, connection: Connection) -> None:
+    def subscribed(self, receiver: Receiver) -> None:
         """The device subscribed: what is open is sent again."""
-        link = connection.downlink
+        link = receiver.downlink
         if link is None:
-            link = connection.downlink = Downlink()
+            link = receiver.downlink = Downlink()
         link.sent.clear()
-        link.desired, link.fresh = None, True
-        self.wake(connection)
+        link.desired, link.fresh, link.state = None, True, {}
+        self.wake(receiver)
 
     async def _work(self) -> None:
         try:
             while self._due:
                 taken = list(self._due)[:_ASKED]
-                for connection in taken:
-                    del self._due[connection]
+                for receiver in taken:
+                    del self._due[receiver]
                 try:
                     await self._look(taken)
                 except OUTAGE as error:
@@ -124,59 +129,61 @@ class Downlinks:
         finally:
             self._workers -= 1
 
-    async def _look(self, connections: list[Connection]) -> None:
-        here = [c for c in connections if c.state is State.OPEN]
+    async def _look(self, receivers: list[Receiver]) -> None:
+        here = [receiver for receiver in receivers if receiver.alive]
         async with self._database.connection() as database:
-            waiting = await devices_with_downlink(database, [c.device.id for c in here])
-        for connection in here:
-            link = connection.downlink
-            if link is None or connection.device.id not in waiting:
+            waiting = await devices_with_downlink(database, [r.device.id for r in here])
+        for receiver in here:
+            link = receiver.downlink
+            if link is None:
+                continue
+            if receiver.device.id not in waiting:
+                link.desired = link.desired or 0
                 continue
             if link.busy:
                 link.again = True
                 continue
             link.busy = True
             try:
-                await self._send_desired(connection, link)
-                await self._send_commands(connection, link)
+                await self._send_desired(receiver, link)
+                await self._send_commands(receiver, link)
             finally:
                 link.busy = False
                 if link.again:
                     link.again = False
-                    self._due[connection] = None
+                    self._due[receiver] = None
 
-    async def _send_desired(self, connection: Connection, link: Downlink) -> None:
-        if not connection.subscribed("attributes/desired"):
+    async def _send_desired(self, receiver: Receiver, link: Downlink) -> None:
+        voices = [voice for voice in receiver.voices if voice.hears_desired(receiver)]
+        if not voices:
             return
         async with self._database.connection() as database:
-            twin = await desired(database, connection.device.id)
+            twin = await desired(database, receiver.device.id)
         if twin is None or twin.version == link.desired:
             return
+        first = link.desired is None
         # Set only for a new subscription [MQTT-3.3.1-8, -9]; a change goes out as it happens.
         retain, link.fresh = link.fresh, False
         link.desired = twin.version
-        for topic, qos in connection.subscribed("attributes/desired"):
-            self._publish(connection, link, topic, twin.state.encode(), qos, retain=retain)
+        for voice in voices:
+            said = voice.desired(receiver, link, twin, first=first, retain=retain)
+            self._publish(receiver, link, said)
 
-    async def _send_commands(self, connection: Connection, link: Downlink) -> None:
-        while connection.hears_commands and connection.state is State.OPEN:
+    async def _send_commands(self, receiver: Receiver, link: Downlink) -> None:
+        while receiver.alive:
+            voices = [voice for voice in receiver.voices if voice.hears_commands(receiver)]
+            if not voices:
+                return
             link.more = link.unacknowledged >= _AT_ONCE
             if link.more:
                 return  # its PUBACKs wake it
             async with self._database.connection() as database:
                 commands = await open_commands(
-                    database, connection.device.id, list(link.sent), _AT_ONCE
+                    database, receiver.device.id, list(link.sent), _AT_ONCE
                 )
-            if not commands or connection.state is not State.OPEN:
+            if not commands or not receiver.alive:
                 return
-            handed: list[UUID] = []
-            for command in commands:
-                link.remember(command.command_id)
-                targets = connection.subscribed(f"commands/{command.name}")
-                for topic, qos in targets:
-                    self._publish(connection, link, topic, _body(command), qos)
-                if targets:
-                    handed.append(command.command_id)
+            handed = [c.command_id for c in commands if self._command(receiver, link, voices, c)]
             if handed:
                 self._metrics.commands_sent.inc(len(handed))
                 async with self._database.connection() as database:
@@ -184,22 +191,35 @@ class Downlinks:
             if len(commands) < _AT_ONCE or len(link.sent) >= _REMEMBERED:
                 return
 
+    def _command(
+        self, receiver: Receiver, link: Downlink, voices: list[Voice], command: CommandRow
+    ) -> bool:
+        """Send a command; tell whether the device listens for it."""
+        link.remember(command.command_id)
+        sent = False
+        for voice in voices:
+            try:
+                said = voice.command(receiver, command)
+            except UndeliverableError as error:
+                self._refuse(receiver, command, str(error))
+                continue
+            self._publish(receiver, link, said)
+            sent = sent or bool(said)
+        return sent
+
+    def _refuse(self, receiver: Receiver, command: CommandRow, why: str) -> None:
+        """Answer a command in the device's place, so that nobody waits for its answer."""
+        part = Part(receiver.device, None)
+        response = _encode({"error": why}).decode()
+        part.effect().responses.append(
+            ResponseRow(command.command_id, receiver.device.id, response)
+        )
+        self._queue.put(part)
+
     @staticmethod
-    def _publish(
-        connection: Connection,
-        link: Downlink,
-        topic: str,
-        payload: bytes,
-        qos: int,
-        *,
-        retain: bool = False,
-    ) -> None:
+    def _publish(receiver: Receiver, link: Downlink, messages: list[Message]) -> None:
         """Send at the lower of the two QoS: ours is 1."""
-        level = min(qos, 1)
-        link.unacknowledged += level
-        connection.send(topic, payload, level, retain=retain)
-
-
-def _body(command: CommandRow) -> bytes:
-    payload = msgspec.Raw(command.payload.encode())
-    return _encode({"id": str(command.command_id), "payload": payload})
+        for message in messages:
+            receiver.send(
+                message.topic, message.payload, min(message.qos, 1), retain=message.retain
+            )

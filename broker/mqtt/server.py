@@ -22,6 +22,7 @@ from amqtt.mqtt.connack import BAD_USERNAME_PASSWORD, NOT_AUTHORIZED, SERVER_UNA
 
 from broker.database import OUTAGE, IngestDatabase
 from broker.devices import Device
+from broker.dialects.rights import ProvisionalTopics, asks_for_credentials, provisional
 from broker.entrance import Entrance
 from broker.ingest.batching import Part
 from broker.ingest.intake import Ingest
@@ -34,9 +35,11 @@ from broker.mqtt.gate import Gate
 from broker.mqtt.limits import Limits, Verdict, rate_event
 from broker.mqtt.listeners import Door, Listener, Listening
 from broker.mqtt.packets import Wish
-from broker.mqtt.registry import Sessions
+from broker.mqtt.registry import SESSION_EXPIRY, Sessions
 from broker.mqtt.router import Router
 from broker.mqtt.sessions import Session
+from broker.mqtt.version5 import Version5
+from broker.mqtt.voices import NativeVoice, Voice
 from broker.presence import Presence
 from core.db.repositories.ingest_devices import DeviceRow, TenantLimitsRow
 from core.settings import Settings
@@ -50,6 +53,8 @@ CONNECT_TIMEOUT: Final = 10.0
 _TIDY: Final = 60.0  # seconds between looks for limits that nobody is near
 CLOSE_TIMEOUT: Final = 2.0
 """Seconds for the last bytes to reach a client that reads slowly."""
+TRANSIENT_LIFE: Final = 60.0
+"""Seconds that a client which is no device may stay."""
 _STALLED: Final = 3.0
 """Seconds between two sweeps after which this process, not the clients, was silent."""
 
@@ -60,6 +65,8 @@ class MqttServer:
     Attributes:
         shared: What the parsers of all connections have in common.
         handlers: Route → what becomes of its messages; the place for a further device API.
+        voices: How commands and desired state are said to connections.
+        on_subscribe: Told of each filter of a device's own that was subscribed to.
         clock: Seconds, for timeouts.
     """
 
@@ -80,7 +87,9 @@ class MqttServer:
         self.queue = ingest.queue
         self.router = Router(metrics)
         self.sessions = Sessions(self.queue, self.router)
-        self.downlinks = Downlinks(database, metrics, self._spawn)
+        self.downlinks = Downlinks(database, self.queue, metrics, self.spawn)
+        self.voices: tuple[Voice, ...] = (NativeVoice(),)
+        self.on_subscribe: list[Callable[[Connection, str], None]] = []
         self.handlers: dict[Route, Handler] = dict.fromkeys(
             (Route.ATTRIBUTES, Route.EVENTS, Route.RESPONSE), ingest.message
         )
@@ -108,6 +117,7 @@ class MqttServer:
         self._arriving: set[Connection] = set()
         self._open: set[Connection] = set()
         self._closing: dict[Connection, float] = {}
+        self._transient: dict[Connection, float] = {}
         self._quiet = asyncio.Event()
         self._quiet.set()
         self._held: dict[Connection, None] = {}
@@ -119,17 +129,22 @@ class MqttServer:
         """Load what is remembered and listen; short tasks run in the group until `close`."""
         self._group = group
         await self.sessions.load(self._database)
-        door = Door(self._accept, self._spawn, self._gate.knock)
+        door = Door(self._accept, self.spawn, self._gate.knock)
         self._servers = [await listen(door) for listen in self._listeners]
 
     def _accept(self) -> Connection:
         return Connection(self)
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run a short task until `close`."""
         assert self._group is not None
         task = self._group.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+    def translator(self) -> Version5:
+        """Return what stands between this server and a client of MQTT 5."""
+        return Version5(self.shared.max_payload, int(SESSION_EXPIRY))
 
     # --- told by connections ---------------------------------------------------------------
 
@@ -147,7 +162,7 @@ class MqttServer:
 
     def sign_in(self, connection: Connection, wish: Wish) -> None:
         """A client sent its CONNECT."""
-        self._spawn(self._sign_in(connection, wish))
+        self.spawn(self._sign_in(connection, wish))
 
     def refused(self, connection: Connection, error: RefusedError) -> None:
         """A client cannot come in."""
@@ -160,7 +175,16 @@ class MqttServer:
         self._held[connection] = None
         if not self._resuming:
             self._resuming = True
-            self._spawn(self._resume())
+            self.spawn(self._resume())
+
+    def subscribed(self, connection: Connection, own: list[str]) -> None:
+        """A client subscribed to topics of the device API."""
+        self.downlinks.subscribed(connection)
+        for child in connection.family or ():
+            self.downlinks.subscribed(child)
+        for topic_filter in own:
+            for act in self.on_subscribe:
+                act(connection, topic_filter)
 
     def slowed(self, connection: Connection, verdict: Verdict) -> None:
         """An open connection is over a rate: it is not read for a while."""
@@ -176,6 +200,7 @@ class MqttServer:
     def left(self, connection: Connection) -> None:
         """An open connection has ended; its will is due unless it said DISCONNECT."""
         self._open.discard(connection)
+        transient = self._transient.pop(connection, None) is not None
         self._held.pop(connection, None)
         self.metrics.connections.dec()
         self.limits.done(connection.meter)
@@ -188,7 +213,9 @@ class MqttServer:
             self.sessions.left(session)
         if not self._stopping:
             self._bequeath(connection)
-        if not device.connections:
+        if connection.family is not None:
+            connection.family.close()
+        if not device.connections and not transient:
             self._presence.disconnected(device)
         self._entrance.leave([device])
 
@@ -227,8 +254,14 @@ class MqttServer:
             await asyncio.sleep(wait)
             if connection.state is not State.SIGNING_IN:
                 return
-        row = await self._authorizer.sign_in(wish.username, wish.password, connection.certificate)
-        rights = self._authorizer.rights(row)
+        if Route.PROVISION in self.handlers and asks_for_credentials(wish.username, wish.password):
+            row, rights = provisional(), ProvisionalTopics()
+            wish = wish._replace(clean=True, will=None)
+        else:
+            row = await self._authorizer.sign_in(
+                wish.username, wish.password, connection.certificate
+            )
+            rights = self._authorizer.rights(row)
         _check_will(rights, wish)
         self._check_room(row)
         device = await self._enter(row)
@@ -295,11 +328,14 @@ class MqttServer:
             session.current.end("taken over by a new connection [MQTT-3.1.4-2]")
         self._arriving.discard(connection)
         self._open.add(connection)
-        device.connections.add(connection)
         self._of_tenant[device.tenant_id] += 1
         connection.meter = self.limits.meter(device)
         self.metrics.connections.inc()
-        self._presence.connected(device)
+        device.connections.add(connection)
+        if row.transient:
+            self._transient[connection] = self.clock() + TRANSIENT_LIFE
+        else:
+            self._presence.connected(device)
         connection.open(device, row.credential_id, session, rights, wish, present=present)
         if session.filters and len(session.filters) > len(session.shared):
             self.downlinks.subscribed(connection)
@@ -309,7 +345,7 @@ class MqttServer:
         will = connection.will
         if will is None:
             return
-        part = Part(connection.device, None)
+        part = Part(connection.device, connection)
         part.messages = 1
         connection.parser.take(part, will.topic, will.payload, will.qos, retain=will.retain)
         self._ingest.submit(part)
@@ -341,6 +377,8 @@ class MqttServer:
             if now - connection.began > CONNECT_TIMEOUT:
                 self.metrics.closed.labels("timeout").inc()
                 connection.end("no CONNECT in time")
+        for connection in [c for c, until in self._transient.items() if until < now]:
+            connection.end("no device, and here for too long")
         if self.queue.admitting:
             for connection in [c for c in self._open if c.overdue(now)]:
                 connection.end("silent for 1.5 times its keep-alive")
@@ -363,8 +401,8 @@ class MqttServer:
 
     @property
     def credentials(self) -> list[UUID]:
-        """The credentials of all connections."""
-        return [connection.credential_id for connection in self._open]
+        """The credentials of all devices' connections."""
+        return [c.credential_id for c in self._open if c not in self._transient]
 
     def stop_arrivals(self) -> None:
         """Take no new connections."""
@@ -390,5 +428,9 @@ class MqttServer:
 
 def _check_will(rights: Rights, wish: Wish) -> None:
     topic = None if wish.will is None else wish.will.topic
-    if topic is not None and (valid_topic(topic) is None or rights.route(topic) is None):
+    if topic is None:
+        return
+    # A will of ThingsBoard's could need to wait, for which there is no connection any more.
+    routes = (None, Route.THINGSBOARD, Route.PROVISION)
+    if valid_topic(topic) is None or rights.route(topic) in routes:
         raise RefusedError(NOT_AUTHORIZED, "the will's topic is not the client's")

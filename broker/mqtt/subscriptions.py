@@ -35,7 +35,7 @@ def subscribe(
     codes: list[int] = []
     shared: list[tuple[str, int]] = []
     denied: list[str] = []
-    own = False
+    own: list[str] = []
     for topic_filter, qos in wanted:
         full = len(filters) >= MAX_FILTERS and topic_filter not in filters
         grant = Grant.DENIED
@@ -50,7 +50,7 @@ def subscribe(
         if grant is Grant.SHARED:
             shared.append((topic_filter, qos))
         else:
-            own = True
+            own.append(topic_filter)
     if denied:
         # One line a packet: it may have thousands of filters, of half a kilobyte each.
         _log.info(
@@ -64,7 +64,7 @@ def subscribe(
     def tell() -> None:
         connection.write(answer)
         if own:
-            connection.server.downlinks.subscribed(connection)
+            connection.server.subscribed(connection, own)
 
     if session.id is None or not (own or shared):
         tell()

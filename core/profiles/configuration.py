@@ -22,6 +22,7 @@ from pydantic_core import PydanticCustomError
 
 from core.dsl.expressions import Expression, ExpressionError, compile_expression
 from core.limits import MAX_METRICS, MAX_NAME
+from core.profiles.dialects import GatewayRule, Shorthand, SparkplugRule
 from core.profiles.units import UNITS, Conversion, conversion
 
 MAX_DERIVED: Final = 50
@@ -166,6 +167,8 @@ class ProfileConfiguration(BaseModel):
     Attributes:
         metrics: What is expected of metrics, by name.
         derived: Further metrics: name → CEL expression over `values` and `device`.
+        gateway: Its devices may speak for others, by ThingsBoard's gateway API.
+        sparkplug: Its devices are edge nodes of Sparkplug B.
     """
 
     model_config = ConfigDict(extra="allow")
@@ -178,6 +181,9 @@ class ProfileConfiguration(BaseModel):
         Named,
         Field(max_length=MAX_DERIVED),
     ] = Field(default_factory=dict)
+
+    gateway: Annotated[GatewayRule | None, Shorthand] = None
+    sparkplug: Annotated[SparkplugRule | None, Shorthand] = None
 
     def document(self) -> dict[str, Any]:
         """Return it as it was given."""

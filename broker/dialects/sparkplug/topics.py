@@ -41,6 +41,23 @@ def parse(topic: bytes) -> Address | None:
     return Address(levels[1], kind, levels[3], device)
 
 
+def of_node(topic: bytes, group: str | None, edge: str) -> bool:
+    """Tell whether a topic is in a node's own space, whatever it means there.
+
+    Args:
+        topic: Of a PUBLISH.
+        group: The node's; None when it may be any.
+        edge: The node's.
+    """
+    levels = topic.split(b"/")
+    return (
+        len(levels) >= 4
+        and levels[0] == NAMESPACE.encode()
+        and (group is None or levels[1] == group.encode())
+        and levels[3] == edge.encode()
+    )
+
+
 def command(group: str, edge: str, device: str | None) -> str:
     """Return where a command to a node or to one of its devices goes."""
     if device is None:

@@ -1,8 +1,6 @@
 """What ThingsBoard's device and gateway API says: JSON to plain values, and back.
 
-Telemetry and attributes are those of `broker.ingest.payloads`; what ThingsBoard's clients may say
-beside that is brought into its form first: `metadata` (and whatever else stands) beside `values` is
-passed over, and a JSON object or list as a value becomes an attribute, as texts do.
+Telemetry and attributes are read by `broker.ingest.payloads`.
 """
 
 from __future__ import annotations
@@ -14,13 +12,7 @@ from uuid import UUID
 
 import msgspec
 
-from broker.ingest.payloads import (
-    MAX_NAME,
-    PayloadError,
-    Telemetry,
-    parse_attributes,
-    parse_telemetry,
-)
+from broker.ingest.payloads import MAX_NAME, PayloadError
 
 MAX_DEVICES: Final = 500
 """Devices that one gateway message may speak of."""
@@ -37,7 +29,6 @@ DEFAULT_CLAIM: Final = 86_400_000
 _decode: Final = msgspec.json.Decoder().decode
 _decode_parts: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 encode: Final = msgspec.json.Encoder().encode
-_STRICT: Final = frozenset(("unknown_field", "unsupported_type"))
 
 
 def object_of(payload: bytes, what: str) -> dict[str, Any]:
@@ -53,48 +44,6 @@ def object_of(payload: bytes, what: str) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise PayloadError("invalid_form", "", f"{what} is an object")
     return document
-
-
-def telemetry(payload: bytes, now: int) -> Telemetry:
-    """Read telemetry in ThingsBoard's forms.
-
-    Raises:
-        PayloadError: It cannot be taken.
-    """
-    try:
-        return parse_telemetry(payload, now)
-    except PayloadError as error:
-        if error.code not in _STRICT:
-            raise
-    document = _decode(payload)  # it was JSON a moment ago
-    attributes: dict[str, Any] = {}
-    items = document if isinstance(document, list) else [document]
-    kept = [plain for item in items if (plain := _plain(item, attributes)) is not None]
-    if not kept:
-        return Telemetry([], parse_attributes(encode(attributes)))
-    found = parse_telemetry(encode(kept), now)
-    if attributes:
-        found.attributes.update(parse_attributes(encode(attributes)))
-    return found
-
-
-def _plain(item: Any, attributes: dict[str, Any]) -> Any:
-    """Return an item in the strict form, or None when nothing is left of it."""
-    if not isinstance(item, dict):
-        return item
-    wrapped = isinstance(item.get("values"), dict)
-    values = item["values"] if wrapped else item
-    numbers: dict[str, Any] = {}
-    for name, value in values.items():
-        if isinstance(value, dict | list):
-            attributes[name] = value
-        else:
-            numbers[name] = value
-    if not wrapped:
-        return numbers if numbers.keys() - {"ts"} else None
-    if not numbers:
-        return None
-    return {"ts": item["ts"], "values": numbers} if "ts" in item else {"values": numbers}
 
 
 def per_device(payload: bytes) -> dict[str, bytes]:

@@ -32,12 +32,10 @@ async def devices_of_tenant(
     return {row[1]: DeviceRow(*row) for row in rows}
 
 
-async def devices_let_in_elsewhere(
-    connection: Connection, devices: Sequence[UUID]
-) -> list[DeviceRow]:
-    """Return those of these devices that there are, of any tenant.
+async def devices_by_id(connection: Connection, devices: Sequence[UUID]) -> list[DeviceRow]:
+    """Return those of these devices that there are, of any tenant; they are known to be here.
 
-    For messages of another broker, which has checked whose they are.
+    Either they are live, or another broker has checked whose messages they are.
     """
     rows = await connection.fetch(f"{_DEVICE} WHERE d.id = ANY($1::uuid[])", devices)
     return [DeviceRow(*row) for row in rows]

@@ -20,6 +20,8 @@ class DeviceRow(NamedTuple):
         usable: The credential is neither revoked nor expired, the device is in service, and its
             tenant is active.
         expires_at: When the credential ends by itself.
+        dialects: What of other platforms' languages its configuration says it speaks, as JSON.
+        transient: It stands for a client that is no device.
     """
 
     credential_id: UUID
@@ -35,13 +37,19 @@ class DeviceRow(NamedTuple):
     site: str | None
     tags: list[str]
     expires_at: datetime | None = None
+    dialects: str | None = None
+    transient: bool = False
 
 
 _DEVICE: Final = """
     c.id, d.id, d.tenant_id, d.name, p.name, d.lifecycle,
            c.revoked_at IS NULL AND (c.expires_at IS NULL OR c.expires_at > now())
            AND d.lifecycle NOT IN ('decommissioned', 'expired') AND t.active,
-           d.metadata::text, d.location::text, d.profile_id, d.site, d.tags, c.expires_at
+           d.metadata::text, d.location::text, d.profile_id, d.site, d.tags, c.expires_at,
+           nullif(jsonb_strip_nulls(jsonb_build_object(
+               'gateway', coalesce(d.configuration->'gateway', p.configuration->'gateway'),
+               'sparkplug', coalesce(d.configuration->'sparkplug', p.configuration->'sparkplug')
+           )), '{}')::text
     FROM device_credentials c
     JOIN devices d ON d.id = c.device_id
     JOIN device_profiles p ON p.id = d.profile_id
@@ -79,12 +87,6 @@ async def devices_of_credentials(
 ) -> list[DeviceRow]:
     """Return the present state of devices by the credentials they signed in with."""
     rows = await connection.fetch(f"SELECT {_DEVICE} WHERE c.id = ANY($1::uuid[])", credentials)
-    return [DeviceRow(*row) for row in rows]
-
-
-async def devices_by_id(connection: Connection, devices: Sequence[UUID]) -> list[DeviceRow]:
-    """Return the present state of devices, once for each of their credentials."""
-    rows = await connection.fetch(f"SELECT {_DEVICE} WHERE d.id = ANY($1::uuid[])", devices)
     return [DeviceRow(*row) for row in rows]
 
 

@@ -19,6 +19,7 @@ from core.db.tables.devices import (
     DeviceEvent,
     DeviceProfile,
 )
+from core.db.tables.gateways import DeviceClaim, GatewayChild, ProvisioningKey
 from core.db.tables.identity import (
     Organization,
     Permission,
@@ -52,11 +53,13 @@ __all__ = [
     "DeadLetter",
     "Device",
     "DeviceAttributes",
+    "DeviceClaim",
     "DeviceCommand",
     "DeviceCredential",
     "DeviceEvent",
     "DeviceProfile",
     "FiveMinuteRollup",
+    "GatewayChild",
     "HourRollup",
     "ImportRefusal",
     "LatestTelemetry",
@@ -70,6 +73,7 @@ __all__ = [
     "Organization",
     "Permission",
     "Prediction",
+    "ProvisioningKey",
     "Role",
     "RolePermission",
     "RollupProgress",

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from broker.dialects.thingsboard import payloads, topics
 from broker.dialects.thingsboard.topics import Said
-from broker.ingest.payloads import PayloadError
+from broker.ingest.payloads import PayloadError, parse_lenient_telemetry
 
 NOW = time.time_ns() // 1000
 LETTERS = "ab/~\0\u00e9"  # all of Unicode takes seconds to load
@@ -29,7 +29,7 @@ JSON = st.recursive(
     max_leaves=12,
 )
 PARSERS = (
-    lambda payload: payloads.telemetry(payload, NOW),
+    lambda payload: parse_lenient_telemetry(payload, NOW),
     payloads.per_device,
     payloads.arrival,
     payloads.attribute_request,
@@ -69,14 +69,14 @@ def raw(document: Any) -> bytes:
 def test_telemetry_is_read_in_every_form(
     document: Any, samples: list[Any], attributes: dict[str, Any]
 ) -> None:
-    found = payloads.telemetry(raw(document), NOW)
+    found = parse_lenient_telemetry(raw(document), NOW)
     assert [(sample.time, sample.values) for sample in found.samples] == samples
     assert found.attributes == attributes
 
 
 def test_a_fault_keeps_its_pointer_in_the_lenient_form_too() -> None:
     with pytest.raises(PayloadError) as caught:
-        payloads.telemetry(raw([{"ts": 5, "values": {"a": 1}, "metadata": {}}]), NOW)
+        parse_lenient_telemetry(raw([{"ts": 5, "values": {"a": 1}, "metadata": {}}]), NOW)
     assert (caught.value.code, caught.value.pointer) == ("time_out_of_range", "/0/ts")
 
 

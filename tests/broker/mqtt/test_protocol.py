@@ -141,7 +141,7 @@ async def test_a_bad_first_packet_closes_without_an_answer(broker: Settings, fir
 
 async def test_other_protocol_versions_are_told_so(broker: Settings, device: MadeDevice) -> None:
     async with RawClient(broker) as client:
-        assert await client.sign_in(device, level=5) == 1
+        assert await client.sign_in(device, level=6) == 1
 
 
 async def test_a_second_connect_closes(broker: Settings, device: MadeDevice) -> None:

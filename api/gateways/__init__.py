@@ -1,0 +1,1 @@
+"""Devices behind others, devices that are claimed, profiles that provision devices."""
