@@ -22,6 +22,14 @@ OUTAGE: Final = (
 _ACQUIRE: Final = 10.0  # seconds
 
 
+async def _keep(connection: Connection) -> None:
+    """Take a connection back as it is; asyncpg has ended a transaction left open.
+
+    The usual reset is one more question to the database for every batch and look-up. Nothing here
+    changes a session: what is set or locked ends with its transaction.
+    """
+
+
 class IngestDatabase:
     """A pool that is opened on first use, so that the broker can start before PostgreSQL."""
 
@@ -57,6 +65,7 @@ class IngestDatabase:
                     max_size=self._settings.broker.flushers + 6,
                     timeout=10,
                     command_timeout=timeout + 5,
+                    reset=_keep,
                     server_settings={
                         "application_name": "iotlinker-broker",
                         "statement_timeout": str(int(timeout * 1000)),
