@@ -207,12 +207,17 @@ class Ingest:
             device.tenant_id,
             device.id,
             instant(now),
-            topic.decode(errors="replace"),
+            _storable(topic.decode(errors="replace")),
             payload,
             error.code,
-            error.pointer,
-            error.message,
+            _storable(error.pointer),
+            _storable(error.message),
         )
         effects = part.effect()
         effects.dead_letters.append(letter)
         effects.faults.append(fault(letter))
+
+
+def _storable(text: str) -> str:
+    """Return what PostgreSQL can store of a text that a device may have had a hand in."""
+    return text.replace("\0", "\N{REPLACEMENT CHARACTER}")

@@ -129,6 +129,9 @@ def _metric(metric: Any) -> Metric:
     code = metric.datatype
     known = DataType(code) if code in DataType._value2member_map_ else None
     value = None if field is None or metric.is_null else getattr(metric, field)
+    # protobuf hands out a proto2 string that is no UTF-8 as bytes.
+    if isinstance(metric.name, bytes) or (field == "string_value" and isinstance(value, bytes)):
+        raise PayloadError("invalid_text", "/metrics", "a text is not UTF-8")
     return Metric(
         metric.name if metric.HasField("name") and metric.name else None,
         metric.alias if metric.HasField("alias") else None,

@@ -224,7 +224,9 @@ def call(payload: bytes) -> Call:
         raise PayloadError(
             "invalid_method", "/method", f"a method has a name of up to {MAX_NAME} characters"
         )
-    return Call(method, document.get("params"))
+    params = document.get("params")
+    _check_storable(params)
+    return Call(method, params)
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,10 +268,13 @@ def gateway_reply(payload: bytes) -> Reply:
 
 
 def _response(document: Any) -> dict[str, Any]:
-    response = document if isinstance(document, dict) else {"result": document}
-    if b"\\u0000" in encode(response):
+    _check_storable(document)
+    return document if isinstance(document, dict) else {"result": document}
+
+
+def _check_storable(document: Any) -> None:
+    if b"\\u0000" in encode(document):
         raise PayloadError("invalid_text", "", "text must not contain U+0000")
-    return response
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,6 +32,9 @@ def metric(name: str, value: Any, datatype: DataType, field: str, **more: Any) -
     return {"name": name, "datatype": int(datatype), field: value} | more
 
 
+TEMPERATURE = metric("temperature", 20.5, DataType.DOUBLE, "double_value")
+
+
 def bd_seq(number: int) -> dict[str, Any]:
     return metric(BD_SEQ, number, DataType.INT64, "long_value")
 
@@ -195,6 +198,15 @@ def test_a_faulty_birth_is_refused_and_leaves_the_node_as_it_was(
         take(node, Kind.NBIRTH, message(*metrics, seq=0))
     assert caught.value.code == code
     assert node.names.by_alias == {1: "temperature"}
+
+
+@pytest.mark.parametrize("text", [b"tempera", b"warm"])
+def test_text_that_is_no_utf_8_is_refused(text: bytes) -> None:
+    warm = metric("temperature", "warm", DataType.STRING, "string_value")
+    damaged = message(warm, seq=0).replace(text, b"\xff" * len(text))
+    with pytest.raises(PayloadError) as caught:
+        payloads.decode(damaged)
+    assert caught.value.code == "invalid_text"
 
 
 def test_a_command_names_a_metric_by_alias_where_the_birth_gave_one() -> None:

@@ -28,12 +28,11 @@ from tests.broker.dialects.conftest import (
     status,
     stored,
 )
-from tests.broker.dialects.test_sparkplug import MS, bd_seq, message, metric
+from tests.broker.dialects.test_sparkplug import MS, TEMPERATURE, bd_seq, message, metric
 from tests.support.tenants import MadeDevice
 from tests.support.waiting import eventually
 
 GROUP, EDGE = "plant", "edge-1"
-TEMPERATURE = metric("temperature", 20.5, DataType.DOUBLE, "double_value")
 
 
 @pytest.fixture
@@ -204,14 +203,16 @@ async def test_a_lost_connection_is_the_death_of_node_and_devices(
     client = connect(broker, edge, will=will)
     async with client:
         await client.publish(topic("NBIRTH"), message(bd_seq(3), TEMPERATURE, seq=0), qos=1)
-        await client.publish(topic("DBIRTH", "pump"), message(TEMPERATURE, seq=1), qos=1)
+        born = message(TEMPERATURE | {"alias": 5}, seq=1)
+        await client.publish(topic("DBIRTH", "pump"), born, qos=1)
         child = await named(sql, tenant_id, f"{GROUP}/{EDGE}/pump")
         assert child is not None
         await is_now(sql, child, "online")
         # A late death of an earlier life changes nothing.
         await client.publish(topic("NDEATH"), message(bd_seq(2), sent=None), qos=1)
-        await client.publish(topic("DDATA", "pump"), message(TEMPERATURE, seq=2), qos=1)
-        assert await status(sql, child) == "online"
+        data = message({"alias": 5, "double_value": 21.0}, seq=2, sent=MS + 5)
+        await client.publish(topic("DDATA", "pump"), data, qos=1)
+        assert await stored(sql, child) == {"temperature": [20.5, 21.0]}
         await client.publish(topic("NDEATH"), message(bd_seq(3), sent=None), qos=1)
         await is_now(sql, child, "offline")
     await is_now(sql, edge.id, "offline")
