@@ -57,6 +57,8 @@ async def test_a_gateway_brings_its_devices_and_speaks_for_them(
     assert await stored(sql, child) == {"a": [0.0, 1.0]}
     await arrived(client.gw_send_attributes("pump A", {"model": "x"}))
     assert await reported(sql, child) == {"model": "x"}
+    await arrived(client.gw_claim("pump A", "secret", 60_000))
+    assert await sql.fetchval("SELECT count(*) FROM device_claims WHERE device_id = $1", child) == 1
     await arrived(client.gw_send_telemetry("pump B", {"b": 2}))
     other = await named(sql, tenant_id, "pump B")
     assert other is not None
