@@ -45,7 +45,7 @@ async def broker_running(
             return answer.status_code == 200
 
     try:
-        await eventually(ready)
+        await eventually(ready, timeout=30)
         yield settings
     finally:
         task.cancel()
