@@ -62,7 +62,7 @@ def text(value: str) -> bytes:
 def sign_in(host: str, port: int, device_id: UUID, key: str) -> socket.socket:
     """Return a connection that the broker has accepted."""
     connection = socket.create_connection((host, port), timeout=30)
-    connect = b"\x00\x04MQTT\x04\xc2\x00\x3c" + text("bench") + text(str(device_id)) + text(key)
+    connect = b"\x00\x04MQTT\x04\xc2\x00\x3c" + text(str(device_id)) * 2 + text(key)
     connection.sendall(packet(0x10, connect))
     answer = connection.recv(4)
     if answer[:2] != b"\x20\x02" or answer[3] != 0:

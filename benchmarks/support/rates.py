@@ -1,7 +1,12 @@
 """How fast telemetry is taken through the broker, and how fast PostgreSQL takes the same rows."""
 
 import asyncio
+import shutil
+import socket
+import subprocess
+import tempfile
 import time
+from pathlib import Path
 
 import asyncpg
 
@@ -12,6 +17,7 @@ from broker.ingest.batching import MAX_BATCH
 from core.db.repositories.ingest import copy_telemetry, ensure_partition, instant, metric_list
 from core.db.repositories.ingest_rows import RowEncoder, device_prefix
 from core.settings import Settings
+from tests.support.servers import free_port
 
 CONNECTIONS = 50
 WINDOW = 200
@@ -89,3 +95,38 @@ async def _empty(settings: Settings) -> int:
         return count
     finally:
         await connection.close(timeout=10)
+
+
+def mosquitto_rate(fleet: Fleet, messages: int, window: int = WINDOW) -> float | None:
+    """Return the messages a second that Mosquitto acknowledges, which stores nothing.
+
+    None where it is not installed.
+    """
+    command = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin")
+    if command is None:
+        return None
+    port = free_port()
+    with tempfile.NamedTemporaryFile("w", suffix=".conf") as file:
+        file.write(f"listener {port} 127.0.0.1\nallow_anonymous true\nmax_inflight_messages 0\n")
+        file.write("max_queued_messages 0\n")
+        file.flush()
+        Path(file.name).chmod(0o644)  # it gives up the rights of root before it reads
+        with subprocess.Popen([command, "-c", file.name], stderr=subprocess.DEVNULL) as process:
+            try:
+                _listening(port)
+                plan = Plan("127.0.0.1", port, fleet.devices, messages, window)
+                outcome = run_apart(plan)
+            finally:
+                process.terminate()
+    rate = outcome.acknowledged / outcome.seconds
+    print(f"Mosquitto: {rate:,.0f} messages/s, stored nowhere", flush=True)
+    return rate
+
+
+def _listening(port: int) -> None:
+    for _ in range(100):
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.05)
+    raise RuntimeError("Mosquitto does not listen")
