@@ -21,15 +21,16 @@ from broker.ingest.intake import Ingest
 from broker.ingest.latest import LatestValues
 from broker.ingest.profiles import Profiles
 from broker.ingest.triggers import TriggerIndex
+from broker.instance import Instance
 from broker.metrics import BrokerMetrics
 from broker.mqtt.auth import Authenticator, Authorizer
 from broker.mqtt.doors import certificates_of, doors
 from broker.mqtt.server import MqttServer
 from broker.notifications import Notifier
+from broker.peers import Peers
 from broker.presence import Presence
 from broker.status import status_server
 from core import bus
-from core.db.repositories.ingest_devices import all_offline
 from core.intake import intake_key
 from core.logging import configure_logging
 from core.settings import Settings, load_settings
@@ -61,7 +62,8 @@ async def run(settings: Settings, authorizer: Authorizer | None = None) -> None:
     ingest = Ingest(queue, triggers, metrics)
     notifier = Notifier(valkey, metrics)
     latest = LatestValues(database)
-    presence = Presence(database, devices, queue, notifier)
+    instance = Instance(database, notifier, settings.broker.metrics_port)
+    presence = Presence(database, devices, queue, notifier, instance.id)
     authenticator = Authenticator(database)
     flusher = Flusher(queue, database, devices, latest, notifier, metrics)
     entrance = Entrance(database, devices, triggers)
@@ -89,6 +91,8 @@ async def run(settings: Settings, authorizer: Authorizer | None = None) -> None:
         valkey,
         metrics,
     )
+    several = settings.broker.processes > 1
+    peers = Peers(valkey, instance, server.release, metrics, several=several)
     state = "waits for the database"
 
     def wrong() -> str | None:
@@ -115,7 +119,7 @@ async def run(settings: Settings, authorizer: Authorizer | None = None) -> None:
             asyncio.TaskGroup() as group,
         ):
             waiter = asyncio.create_task(stop.wait())
-            ready = asyncio.create_task(_prepare(database, housekeeping))
+            ready = asyncio.create_task(_prepare(instance, housekeeping))
             await asyncio.wait((waiter, ready), return_when=asyncio.FIRST_COMPLETED)
             tasks: list[asyncio.Task[None]] = []
             try:
@@ -128,6 +132,8 @@ async def run(settings: Settings, authorizer: Authorizer | None = None) -> None:
                             notifier.run(),
                             latest.run(),
                             presence.run(),
+                            instance.run(),
+                            peers.listen(group),
                             housekeeping.run(),
                             housekeeping.follow_changes(),
                             housekeeping.sweep(),
@@ -135,7 +141,8 @@ async def run(settings: Settings, authorizer: Authorizer | None = None) -> None:
                             *([] if certificates is None else [certificates.watch()]),
                         )
                     ]
-                    await server.start(group)
+                    await peers.joined()
+                    await server.start(group, peers)
                     state = None
                     _log.info("broker ready", port=settings.broker.port)
                     await waiter
@@ -144,7 +151,7 @@ async def run(settings: Settings, authorizer: Authorizer | None = None) -> None:
                 waiter.cancel()
                 ready.cancel()
                 if tasks:
-                    await _stop(server, queue, latest, presence, notifier)
+                    await _stop(server, queue, latest, presence, notifier, instance)
                 for task in tasks:
                     task.cancel()
     finally:
@@ -155,7 +162,7 @@ async def run(settings: Settings, authorizer: Authorizer | None = None) -> None:
         _log.info("broker stopped")
 
 
-async def _prepare(database: IngestDatabase, housekeeping: Housekeeping) -> None:
+async def _prepare(instance: Instance, housekeeping: Housekeeping) -> None:
     """Do what must be done before the first message: no trigger may miss one."""
     pause = 0.1
     while True:
@@ -164,10 +171,8 @@ async def _prepare(database: IngestDatabase, housekeeping: Housekeeping) -> None
             await housekeeping.refresh_triggers()
             await housekeeping.refresh_limits()
             await housekeeping.prepare_partitions()
-            async with database.connection() as connection:
-                # A killed process could not say that its devices are gone. With several brokers,
-                # the others repair what this does to their devices.
-                await all_offline(connection)
+            # A killed process could not say that its devices are gone.
+            await instance.begin()
         except OUTAGE as error:
             _log.warning("waiting for the database", reason=repr(error))
             await asyncio.sleep(pause)
@@ -182,6 +187,7 @@ async def _stop(
     latest: LatestValues,
     presence: Presence,
     notifier: Notifier,
+    instance: Instance,
 ) -> None:
     server.stop_arrivals()
     queue.stop()
@@ -191,7 +197,7 @@ async def _stop(
     except TimeoutError:
         _log.warning("stopped with uncommitted messages; their senders will repeat them")
     await server.close()
-    for flush in (latest.flush, presence.flush, notifier.flush):
+    for flush in (latest.flush, presence.flush, notifier.flush, instance.end):
         try:
             async with asyncio.timeout(_DRAIN / 2):
                 await flush()

@@ -38,8 +38,15 @@ class Presence:
     """Comings and goings of devices, until they are written. The last one of a device counts."""
 
     def __init__(
-        self, database: IngestDatabase, devices: Devices, queue: IngestQueue, notifier: Notifier
+        self,
+        database: IngestDatabase,
+        devices: Devices,
+        queue: IngestQueue,
+        notifier: Notifier,
+        broker_id: UUID | None = None,
     ) -> None:
+        """Args: the last is this process's, where devices are connected to it."""
+        self._broker_id = broker_id
         self._database = database
         self._devices = devices
         self._queue = queue
@@ -104,12 +111,13 @@ class Presence:
             return
         try:
             async with self._database.connection() as connection:
-                await set_presence(connection, sorted(taken.values()))
+                true = await set_presence(connection, sorted(taken.values()), self._broker_id)
         except BaseException:
             self._changed = taken | self._changed
             raise
         for device, row in taken.items():
-            self._notifier.presence(device.tenant_id, device.id, online=row.online, at=row.at)
+            if row.device_id in true:
+                self._notifier.presence(device.tenant_id, device.id, online=row.online, at=row.at)
 
     async def _touch(self) -> None:
         now, clock = datetime.now(UTC), time.monotonic()
@@ -121,6 +129,6 @@ class Presence:
         visited, self._visited = self._visited, {}
         async with self._database.connection() as connection:
             if here:
-                await touch(connection, here)
+                await touch(connection, here, self._broker_id)
             if visited:
                 await note_visits(connection, sorted(visited.items()))

@@ -28,7 +28,15 @@ DEVICE_DISCONNECT = "iotlinker:device-disconnect"
 """Payload: device id. Its credentials changed; the broker drops the connection and forgets it."""
 
 LISTENING = "iotlinker:listening"
-"""Payload: device id. Somebody has subscribed to its `telemetry`; brokers publish it from now on."""
+"""Payload: device id. Somebody subscribed to its `telemetry`; brokers publish it from now on."""
+
+BROKER_CLAIM = "iotlinker:broker-claim"
+"""Payload: msgpack. A broker process takes clients over; the others let go of them and say so."""
+
+
+def broker(broker_id: UUID) -> str:
+    """Payload: msgpack. Answers for one broker process."""
+    return f"iotlinker:broker:{broker_id}"
 
 
 def telemetry(device_id: UUID | str) -> str:

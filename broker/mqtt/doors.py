@@ -23,15 +23,16 @@ def certificates_of(broker: BrokerSettings) -> Certificates | None:
 
 def doors(broker: BrokerSettings, certificates: Certificates | None) -> list[Listener]:
     """Return the listeners; plain MQTT is always among them."""
-    listeners = [tcp(broker.host, broker.port)]
+    shared = broker.processes > 1
+    listeners = [tcp(broker.host, broker.port, shared=shared)]
     origins = broker.websocket_origins
     if broker.websocket_port is not None:
-        listeners.append(websocket(tcp(broker.host, broker.websocket_port), origins))
+        listeners.append(websocket(tcp(broker.host, broker.websocket_port, shared=shared), origins))
     if certificates is None:
         return listeners
     if broker.tls_port is not None:
-        listeners.append(tls(broker.host, broker.tls_port, certificates))
+        listeners.append(tls(broker.host, broker.tls_port, certificates, shared=shared))
     if broker.websocket_tls_port is not None:
-        secure = tls(broker.host, broker.websocket_tls_port, certificates)
+        secure = tls(broker.host, broker.websocket_tls_port, certificates, shared=shared)
         listeners.append(websocket(secure, origins))
     return listeners

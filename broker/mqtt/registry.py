@@ -15,10 +15,12 @@ from broker.mqtt.router import Router, Space
 from broker.mqtt.sessions import Session, session_key
 from core.db.repositories.ingest_devices import DeviceRow
 from core.db.repositories.mqtt_sessions import (
+    Kept,
     load_messages,
     load_received,
     load_retained,
     load_sessions,
+    sessions_named,
 )
 from core.topics_acl import Grant, Rights
 
@@ -36,6 +38,8 @@ class Sessions:
         self._router = router
         self._sessions: dict[str, Session] = {}
         self._of_device: dict[UUID, list[Session]] = {}
+        # Sessions that had a connection when they were read: of a killed process, or a living one.
+        self._elsewhere: set[UUID] = set()
 
     def __len__(self) -> int:
         return len(self._sessions)
@@ -43,20 +47,50 @@ class Sessions:
     async def load(self, database: IngestDatabase) -> None:
         """Take over what the database has; before the first connection."""
         async with database.connection() as connection:
-            by_id: dict[UUID, Session] = {}
-            for row in await load_sessions(connection):
-                session = Session.restored(row, self._router.space(row.tenant_id))
-                by_id[row.id] = session
-                self._add(session)
-                session.hear()
-            for message in await load_messages(connection):
-                if message.session_id in by_id:
-                    self._router.restore(by_id[message.session_id], message)
-            for session_id, packet_id in await load_received(connection):
-                if session_id in by_id:
-                    by_id[session_id].received[packet_id] = True
+            self._restore(
+                Kept(
+                    await load_sessions(connection),
+                    await load_messages(connection),
+                    await load_received(connection),
+                )
+            )
             for kept in await load_retained(connection):
                 self._router.space(kept.tenant_id).retain(kept.topic, kept.qos, kept.payload)
+
+    def _restore(self, kept: Kept) -> None:
+        by_id: dict[UUID, Session] = {}
+        for row in kept.sessions:
+            session = Session.restored(row, self._router.space(row.tenant_id))
+            by_id[row.id] = session
+            if row.away_since is None:
+                self._elsewhere.add(row.id)
+            self._add(session)
+            session.hear()
+        for message in kept.messages:
+            if message.session_id in by_id:
+                self._router.restore(by_id[message.session_id], message)
+        for session_id, packet_id in kept.received:
+            if session_id in by_id:
+                by_id[session_id].received[packet_id] = True
+
+    def find(self, device_id: UUID, client_id: str) -> Session | None:
+        """Return the session of a client, if it is here."""
+        return self._sessions.get(session_key(device_id, client_id))
+
+    async def fetch(self, database: IngestDatabase, device_id: UUID, client_id: str) -> None:
+        """Take over a session as another broker process left it, unless it is in use here.
+
+        Raises:
+            OSError, TimeoutError, asyncpg.PostgresError: The database cannot be asked.
+        """
+        async with database.connection() as connection:
+            kept = await sessions_named(connection, [(device_id, client_id)])
+        mine = self.find(device_id, client_id)
+        if mine is not None:
+            if mine.current is not None:
+                return
+            self.forget(mine)
+        self._restore(kept)
 
     def enter(
         self, row: DeviceRow, rights: Rights, wish: Wish, space: Space, part: Part
@@ -78,6 +112,7 @@ class Sessions:
             if _judge_again(old, rights):
                 part.sessions().filters[old.id] = old.written_filters()
             part.sessions().away[old.id] = None
+            self._elsewhere.discard(old.id)
             names = self._of_device[row.device_id]
             names.remove(old)
             names.append(old)
@@ -107,9 +142,17 @@ class Sessions:
         self._queue.put(part)
 
     def discard(self, session: Session, part: Part) -> None:
-        """Forget a session with all it holds."""
+        """Forget a session with all it holds, also in the database."""
+        self.forget(session)
+        if session.id is not None:
+            part.sessions().discarded.append(session.id)
+
+    def forget(self, session: Session) -> None:
+        """Forget a session here; what the database has of it stays."""
         session.ended = True
         session.unhear()
+        if session.id is not None:
+            self._elsewhere.discard(session.id)
         if self._sessions.get(session.key) is session:
             del self._sessions[session.key]
         mine = self._of_device[session.device_id]
@@ -117,16 +160,20 @@ class Sessions:
         if not mine:
             del self._of_device[session.device_id]
         session.outbox = None
-        if session.id is not None:
-            part.sessions().discarded.append(session.id)
 
-    def expire(self) -> None:
-        """Forget the lasting sessions whose clients have been away for too long."""
+    def expire(self, *, shared: bool = False) -> None:
+        """Forget the lasting sessions whose clients have been away for too long.
+
+        Where they are `shared` with other processes, one may be in use at another.
+        """
         limit = time.time() - SESSION_EXPIRY
         part = Part(None, None)
         for session in list(self._sessions.values()):
             if session.current is None and session.id is not None and session.away_since < limit:
-                self.discard(session, part)
+                if shared and session.id in self._elsewhere:
+                    self.forget(session)
+                else:
+                    self.discard(session, part)
         if part.effects is not None:
             self._queue.put(part)
 

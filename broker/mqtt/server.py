@@ -40,6 +40,7 @@ from broker.mqtt.router import Router
 from broker.mqtt.sessions import Session
 from broker.mqtt.version5 import Version5
 from broker.mqtt.voices import NativeVoice, Voice
+from broker.peers import Peers
 from broker.presence import Presence
 from core.db.repositories.ingest_devices import DeviceRow, TenantLimitsRow
 from core.settings import Settings
@@ -102,6 +103,7 @@ class MqttServer:
             metrics,
             clock,
         )
+        self._peers: Peers | None = None
         self._of_tenant: Counter[UUID] = Counter()
         self._limit = settings.broker.max_connections
         self._database = database
@@ -125,9 +127,15 @@ class MqttServer:
         self._stopping = False
         self._swept = self._tidied = clock()
 
-    async def start(self, group: asyncio.TaskGroup) -> None:
-        """Load what is remembered and listen; short tasks run in the group until `close`."""
+    async def start(self, group: asyncio.TaskGroup, peers: Peers | None = None) -> None:
+        """Load what is remembered and listen; short tasks run in the group until `close`.
+
+        Args:
+            group: Where tasks run.
+            peers: The other broker processes, if clients may come from one to another.
+        """
         self._group = group
+        self._peers = peers
         await self.sessions.load(self._database)
         door = Door(self._accept, self.spawn, self._gate.knock)
         self._servers = [await listen(door) for listen in self._listeners]
@@ -264,8 +272,37 @@ class MqttServer:
             rights = self._authorizer.rights(row)
         _check_will(rights, wish)
         self._check_room(row)
+        await self._take_over(row.device_id, wish.client_id)
         device = await self._enter(row)
         self._admit(connection, wish, row, rights, device)
+
+    async def _take_over(self, device_id: UUID, client_id: str) -> None:
+        """Get a client's session from the broker process that has it, if any other does."""
+        if self._peers is None or not await self._peers.claim(device_id, client_id):
+            return
+        try:
+            await self.sessions.fetch(self._database, device_id, client_id)
+        except OUTAGE as error:
+            raise RefusedError(SERVER_UNAVAILABLE, "the database is down") from error
+
+    async def release(self, names: Sequence[tuple[UUID, str]]) -> None:
+        """Let another broker process have clients, by device and client id.
+
+        It returns when all that they sent here is committed.
+        """
+        here = [self._entrance.device(device_id) for device_id, _ in names]
+        sessions = [session for name in names if (session := self.sessions.find(*name))]
+        for session in sessions:
+            if isinstance(session.current, Connection):
+                session.current.end("taken over at another broker process [MQTT-3.1.4-2]")
+            if not session.ended:
+                self.sessions.forget(session)
+        if sessions or any(here):
+            committed = asyncio.Event()
+            part = Part(None, None)
+            part.then(committed.set)  # it follows all that is on its way
+            self.queue.put(part)
+            await committed.wait()
 
     def _check_room(self, row: DeviceRow) -> None:
         """Refuse a device that has no connection yet when its tenant has too many."""
@@ -382,7 +419,7 @@ class MqttServer:
         if self.queue.admitting:
             for connection in [c for c in self._open if c.overdue(now)]:
                 connection.end("silent for 1.5 times its keep-alive")
-        self.sessions.expire()
+        self.sessions.expire(shared=self._peers is not None and self._peers.shared)
         if now - self._tidied > _TIDY:
             self._tidied = now
             self.limits.forget()

@@ -46,6 +46,7 @@ class BrokerSettings(BaseSettings):
             with TLS; unset, it does not.
         websocket_origins: Origins whose pages may connect, beside the host's own, separated by
             commas; `*` is any.
+        processes: Broker processes on this machine, which share the ports for devices.
         metrics_port: Port on loopback of its Prometheus endpoint, its health check, and the intake
             of messages that come over HTTP.
         intake_url: `http://…` of the metrics port of the broker that takes messages from the API
@@ -78,6 +79,7 @@ class BrokerSettings(BaseSettings):
     websocket_port: int | None = None
     websocket_tls_port: int | None = None
     websocket_origins: Annotated[list[str], NoDecode] = []
+    processes: int = 1
     metrics_port: int = 9101
     intake_url: str | None = None
     max_connections: int = 15_000
@@ -97,6 +99,10 @@ class BrokerSettings(BaseSettings):
     flushers: int = 2
     high_water: int = 100_000
     low_water: int = 25_000
+
+    def metrics_port_of(self, number: int) -> int:
+        """Return the metrics port of one of the processes, counted from 0."""
+        return self.metrics_port + 10 * number
 
     @field_validator("websocket_origins", "trusted_networks", mode="before")
     @classmethod

@@ -31,7 +31,7 @@ from tests.api.conftest import make_user
 from tests.support.servers import free_port, running
 from tests.support.tenants import make_profile, make_tenant
 from tests.support.waiting import eventually
-from workers.stack.own import broker
+from workers.stack.own import brokers
 
 EXAMPLES = 6
 """Requests an operation."""
@@ -58,7 +58,7 @@ def served(postgres_server: Settings, valkey_server: Settings) -> Iterator[Setti
     thread.start()
     try:
         asyncio.run(eventually(lambda: uvicorn.started))
-        with running(broker(settings), settings):  # takes what is sent to devices
+        with running(brokers(settings)[0], settings):  # takes what is sent to devices
             yield settings
     finally:
         uvicorn.should_exit = True

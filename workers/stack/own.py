@@ -34,26 +34,32 @@ def api(settings: Settings) -> Service:
     )
 
 
-def broker(settings: Settings) -> Service:
-    """Describe the MQTT broker."""
+def brokers(settings: Settings) -> tuple[Service, ...]:
+    """Describe the MQTT broker: as many processes as the settings say, at the same ports."""
+    ports = tuple(
+        Port(number, f"IOTLINKER_BROKER_{name}", settings.broker.host)
+        for name, number in (
+            ("PORT", settings.broker.port),
+            ("TLS_PORT", settings.broker.tls_port),
+            ("WEBSOCKET_PORT", settings.broker.websocket_port),
+            ("WEBSOCKET_TLS_PORT", settings.broker.websocket_tls_port),
+        )
+        if number is not None
+    )
+    return tuple(
+        _broker(settings, number, ports if number == 0 else ())
+        for number in range(settings.broker.processes)
+    )
+
+
+def _broker(settings: Settings, number: int, shared: tuple[Port, ...]) -> Service:
+    metrics = settings.broker.metrics_port_of(number)
     return Service(
-        name="broker",
+        name="broker" if number == 0 else f"broker-{number + 1}",
         command=_command("broker"),
-        ports=(
-            *(
-                Port(number, f"IOTLINKER_BROKER_{name}", settings.broker.host)
-                for name, number in (
-                    ("PORT", settings.broker.port),
-                    ("TLS_PORT", settings.broker.tls_port),
-                    ("WEBSOCKET_PORT", settings.broker.websocket_port),
-                    ("WEBSOCKET_TLS_PORT", settings.broker.websocket_tls_port),
-                )
-                if number is not None
-            ),
-            Port(settings.broker.metrics_port, "IOTLINKER_BROKER_METRICS_PORT"),
-        ),
-        environment=_environment(settings),
-        probe=http_probe(f"http://127.0.0.1:{settings.broker.metrics_port}/healthz"),
+        ports=(*shared, Port(metrics, "IOTLINKER_BROKER_METRICS_PORT")),
+        environment=_environment(settings) | {"IOTLINKER_BROKER_METRICS_PORT": str(metrics)},
+        probe=http_probe(f"http://127.0.0.1:{metrics}/healthz"),
         needs=("schema", "valkey"),
     )
 

@@ -14,7 +14,7 @@ from core.settings import Settings
 from core.temporal.client import connect
 from core.temporal.names import TaskQueue
 from workers.stack.mlflow import mlflow
-from workers.stack.own import api, broker, worker
+from workers.stack.own import api, brokers, worker
 from workers.stack.postgres import postgres
 from workers.stack.service import Part, Service, Step
 from workers.stack.temporal import temporal
@@ -38,7 +38,7 @@ def plan(settings: Settings) -> tuple[Part, ...]:
         Step("schema", lambda: _migrate(settings), needs=("roles",)),
         _external_mlflow(settings) if settings.mlflow.url else mlflow(settings),
         api(settings),
-        broker(settings),
+        *brokers(settings),
         *(worker(settings, queue) for queue in TaskQueue),
     )
     _refuse_shared_ports(parts)

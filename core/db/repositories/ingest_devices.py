@@ -227,30 +227,47 @@ class PresenceRow(NamedTuple):
     connected_at: datetime | None
 
 
-async def set_presence(connection: Connection, rows: Iterable[PresenceRow]) -> None:
-    """Record devices that came or went."""
-    await connection.execute(
+async def set_presence(
+    connection: Connection, rows: Iterable[PresenceRow], broker_id: UUID | None
+) -> set[UUID]:
+    """Record devices that came to a broker process, or went from it.
+
+    Who has gone to another process meanwhile does not go offline by leaving this one.
+
+    Returns:
+        The devices for which it is true.
+    """
+    done = await connection.fetch(
         """
         UPDATE devices d
         SET status = CASE WHEN n.online THEN 'online' ELSE 'offline' END, last_seen = n.at,
-            connected_at = coalesce(n.connected_at, d.connected_at)
+            connected_at = coalesce(n.connected_at, d.connected_at),
+            broker_id = CASE WHEN n.online THEN $5::uuid END
         FROM unnest($1::uuid[], $2::bool[], $3::timestamptz[], $4::timestamptz[])
             AS n (id, online, at, connected_at)
-        WHERE d.id = n.id
+        WHERE d.id = n.id AND (n.online OR d.broker_id IS NULL OR d.broker_id = $5)
+        RETURNING d.id
         """,
         *zip(*rows, strict=True),
+        broker_id,
     )
+    return {row["id"] for row in done}
 
 
-async def touch(connection: Connection, devices: Sequence[tuple[UUID, datetime]]) -> None:
+async def touch(
+    connection: Connection,
+    devices: Sequence[tuple[UUID, datetime]],
+    broker_id: UUID | None,
+) -> None:
     """Record when connected devices were heard of last; repairs a status that says otherwise."""
     await connection.execute(
         """
-        UPDATE devices d SET last_seen = n.at,
+        UPDATE devices d SET last_seen = n.at, broker_id = coalesce(d.broker_id, $3),
             status = CASE d.status WHEN 'offline' THEN 'online' ELSE d.status END
         FROM unnest($1::uuid[], $2::timestamptz[]) AS n (id, at) WHERE d.id = n.id
         """,
         *zip(*devices, strict=True),
+        broker_id,
     )
 
 
@@ -263,9 +280,3 @@ async def note_visits(connection: Connection, devices: Sequence[tuple[UUID, date
         """,
         *zip(*devices, strict=True),
     )
-
-
-async def all_offline(connection: Connection) -> int:
-    """Mark every device offline that is still marked online; returns how many."""
-    done = await connection.execute("UPDATE devices SET status = 'offline' WHERE status = 'online'")
-    return int(done.rsplit(" ", 1)[1])

@@ -236,6 +236,45 @@ async def load_sessions(connection: Connection) -> list[SessionRow]:
     return [SessionRow(*row) for row in rows]
 
 
+class Kept(NamedTuple):
+    """All that is kept of some sessions, each list as the `load_` functions return it."""
+
+    sessions: list[SessionRow]
+    messages: list[MessageRow]
+    received: list[tuple[UUID, int]]
+
+
+async def sessions_named(connection: Connection, names: Sequence[tuple[UUID, str]]) -> Kept:
+    """Return what is kept of the sessions of these devices and client ids."""
+    rows = await connection.fetch(
+        """
+        SELECT s.id, s.tenant_id, s.device_id, s.client_id, s.filters::text, s.away_since
+        FROM mqtt_sessions s JOIN unnest($1::uuid[], $2::text[]) AS n (device, client)
+          ON s.device_id = n.device AND s.client_id = n.client
+        """,
+        *zip(*names, strict=True),
+    )
+    sessions = [SessionRow(*row) for row in rows]
+    if not sessions:
+        return Kept([], [], [])
+    ids = [row.id for row in sessions]
+    messages = await connection.fetch(
+        """
+        SELECT session_id, position, tenant_id, packet_id, qos, topic, payload, retain, released
+        FROM mqtt_messages WHERE session_id = ANY($1::uuid[]) ORDER BY session_id, position
+        """,
+        ids,
+    )
+    received = await connection.fetch(
+        "SELECT session_id, packet_id FROM mqtt_received WHERE session_id = ANY($1::uuid[])", ids
+    )
+    return Kept(
+        sessions,
+        [MessageRow(*row) for row in messages],
+        [(row["session_id"], row["packet_id"]) for row in received],
+    )
+
+
 async def load_messages(connection: Connection) -> list[MessageRow]:
     """Return what waits for the sessions of all tenants, in order."""
     rows = await connection.fetch(

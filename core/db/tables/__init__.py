@@ -11,6 +11,7 @@ from core.db.tables.automation import (
     WorkflowStepRun,
     WorkflowVersion,
 )
+from core.db.tables.brokers import BrokerInstance
 from core.db.tables.devices import (
     Device,
     DeviceAttributes,
@@ -49,6 +50,7 @@ __all__ = [
     "AlertInstance",
     "Anomaly",
     "AuditEntry",
+    "BrokerInstance",
     "DayRollup",
     "DeadLetter",
     "Device",

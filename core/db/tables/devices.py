@@ -43,6 +43,7 @@ class Device(Table, table=True):
         lifecycle: registered, pending (waits for its first connection), active, expired (never
             connected in time), or decommissioned.
         site: Where it belongs, for rules and filters.
+        broker_id: The broker process that it is connected to (`BrokerInstance.id`).
         dead_letters_dropped: How many of its dead letters have been deleted to bound their number.
     """
 
@@ -95,6 +96,7 @@ class Device(Table, table=True):
     last_seen: Instant = moment()
     connected_at: Instant = moment()
     activated_at: Instant = moment()
+    broker_id: UUID | None = None
     dead_letters_dropped: int = Field(
         default=0, sa_type=sa.BigInteger, sa_column_kwargs={"server_default": "0"}
     )

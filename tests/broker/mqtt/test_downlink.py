@@ -245,7 +245,8 @@ async def test_the_stop_of_the_broker_leaves_nobody_online(
 async def test_devices_left_online_by_a_killed_broker_are_offline_after_the_start(
     postgres_server: Settings, valkey_server: Settings, device: MadeDevice, sql: Sql
 ) -> None:
-    await sql.execute("UPDATE devices SET status = 'online' WHERE id = $1", device.id)
+    killed = "UPDATE devices SET status = 'online', broker_id = gen_random_uuid() WHERE id = $1"
+    await sql.execute(killed, device.id)
     async with broker_running(broker_settings(postgres_server)):
         assert (await presence(sql, device))[0] == "offline"
 

@@ -124,7 +124,8 @@ async def test_sessions_and_what_they_owe_survive_a_restart(
         came = [await hears.take() for _ in range(4)]
         assert [m.payload for m in came] == [b"1", b"2", b"3", b"4"]
         assert [m.packet_id for m in came[:2]] == [m.packet_id for m in sent[1:]]
-        assert [m.dup for m in came] == [True, True, True, False]
+        # The last was never sent, but read back: the first process might have had the session.
+        assert [m.dup for m in came[:3]] == [True, True, True]
         await hears.nothing()
     third = broker_settings(open_broker)
     async with broker_running(third, anybody), Client(third) as hears:
