@@ -100,6 +100,8 @@ async def test_a_run_is_started_with_its_snapshot_and_search_attributes(
         "type": "sensor",
         "metadata": {},
         "location": None,
+        "site": None,
+        "tags": [],
     }
     done = await row(owner, run.temporal_id)
     assert (done.done_at is not None, done.attempts, done.last_error) == (True, 1, None)

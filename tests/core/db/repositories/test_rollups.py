@@ -76,8 +76,10 @@ async def _roll_up(owner: Database) -> None:
     while more:
         async with owner.transaction(None) as session:
             more = await rollups.advance(session, most=timedelta(hours=6))
-    async with owner.transaction(None) as session:
-        await rollups.repeat_stale(session, limit=10_000)
+    taken = limit = 10_000
+    while taken == limit:  # other tests leave thousands of notes
+        async with owner.transaction(None) as session:
+            taken = await rollups.repeat_stale(session, limit=limit)
 
 
 def _random_rows(seed: int, start: datetime, until: datetime, count: int) -> Rows:
