@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from abc import ABC, abstractmethod
 from typing import Final
 from uuid import UUID
 
@@ -67,7 +68,7 @@ def route(topic: bytes) -> tuple[UUID, Route] | None:
         return None
 
 
-class _Consumer:
+class _Consumer(ABC):
     def __init__(
         self, fleet: Fleet, ingest: Ingest, metrics: BrokerMetrics, max_payload: int
     ) -> None:
@@ -102,11 +103,13 @@ class _Consumer:
                 part.released.append(message.packet_id)
             self._ingest.submit(part)
 
-    def _mine(self, device_id: UUID) -> bool:
-        raise NotImplementedError
+    @abstractmethod
+    def _mine(self, device_id: UUID) -> bool: ...
 
-    def _part(self, device: Device, link: Link, kind: Route, message: Publish, now: int) -> Part:
-        raise NotImplementedError
+    @abstractmethod
+    def _part(
+        self, device: Device, link: Link, kind: Route, message: Publish, now: int
+    ) -> Part: ...
 
     def _refuse(self, code: str, message: Publish) -> None:
         """Count what is nobody's: there is no tenant whose dead letter it could be."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Coroutine, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
@@ -242,7 +243,7 @@ def _telemetry(
     return Telemetry([Sample(at, values) for at, values in groups.items()], attributes)
 
 
-class _Voice:
+class _Voice(ABC):
     """Commands as NCMD or DCMD: the command's payload holds the metrics' new values."""
 
     def hears_desired(self, receiver: Connection | Child) -> bool:
@@ -288,8 +289,8 @@ class _Voice:
             edge.expect(name, command.command_id, metrics)
         return [Message(topic, payload, qos)]
 
-    def _place(self, receiver: Connection | Child) -> tuple[Edge | None, str | None]:
-        raise NotImplementedError
+    @abstractmethod
+    def _place(self, receiver: Connection | Child) -> tuple[Edge | None, str | None]: ...
 
 
 class _NodeVoice(_Voice):
